@@ -1,0 +1,140 @@
+package index
+
+import (
+	"custody/index/query"
+	"custody/index/seal"
+	"custody/index/search"
+	"custody/index/store"
+	"custody/ingest/record"
+)
+
+// builder turns a chunk into a sealed, encoded block and its search document.
+// Not safe for concurrent use: each build worker has its own.
+type builder struct {
+	committer *seal.Committer
+	enc       *store.Encoder
+	encKey    [16]byte
+	fast      bool
+	scratch   query.Scratch
+	terms     termTable
+	values    map[fieldValue]uint16 // keyword values of the block and the frames they were stated for
+}
+
+type fieldValue struct {
+	field record.Field
+	value string
+}
+
+func newBuilder(fast bool) *builder {
+	return &builder{committer: new(seal.Committer), fast: fast, values: make(map[fieldValue]uint16)}
+}
+
+// encoder returns the encoder for the filter key.
+func (b *builder) encoder(key [16]byte) (*store.Encoder, error) {
+	if b.enc == nil || b.encKey != key {
+		enc, err := store.NewEncoder(key, b.fast)
+		if err != nil {
+			return nil, err
+		}
+		b.enc, b.encKey = enc, key
+	}
+	return b.enc, nil
+}
+
+// build commits the slots of every row and encodes the block.
+func (b *builder) build(c *chunk, key [16]byte) error {
+	c.leaves = make([]seal.Entry, len(c.rows))
+	for i, r := range c.rows {
+		r.FreezeProvenance()
+		seed := seal.RowSeed(&c.keys[i/store.FrameRows], i%store.FrameRows)
+		if err := b.committer.Commit(r, &seed, &c.leaves[i]); err != nil {
+			return err
+		}
+	}
+	salts := make([]store.SaltRun, len(c.keys))
+	for i := range salts {
+		n := min(store.FrameRows, len(c.rows)-i*store.FrameRows)
+		salts[i] = store.SaltRun{Kind: store.SaltKey, Rows: uint32(n), Bytes: c.keys[i][:]}
+	}
+	var err error
+	c.data, c.doc, err = b.encode(c.tenant, c.rows, salts, key, len(c.rows) >= docRows)
+	return err
+}
+
+// encode makes the block of the rows and, if wanted, its document.
+func (b *builder) encode(tenant string, rows []*record.Record, salts []store.SaltRun, key [16]byte, wantDoc bool) ([]byte, *search.Doc, error) {
+	enc, err := b.encoder(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	b.collect(rows, wantDoc, enc.AddIdent)
+	data, err := enc.Encode(nil, tenant, rows, salts)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !wantDoc {
+		return data, nil, nil
+	}
+	return data, b.document(rows[0].Seq, len(rows)), nil
+}
+
+// collect states the terms and identifiers of the rows; a keyword value once a frame.
+func (b *builder) collect(rows []*record.Record, wantDoc bool, addIdent func(key []byte, row int)) {
+	var row int
+	bit := uint16(1)
+	term := func(k []byte) {
+		if wantDoc {
+			b.terms.add(k, bit)
+		}
+	}
+	ident := func(k []byte) { addIdent(k, row) }
+	value := func(f record.Field, v, _ string) bool {
+		if f != record.Absence && f.Info().Cardinality != record.Keyword {
+			return true
+		}
+		k := fieldValue{f, v}
+		if frames := b.values[k]; frames&bit == 0 {
+			b.values[k] = frames | bit
+			query.ValueTerms(f, v, &b.scratch, term, ident)
+		}
+		return true
+	}
+	for i, r := range rows {
+		row, bit = i, 1<<(i/store.FrameRows)
+		query.RowTerms(r, &b.scratch, term, ident)
+		r.Scalars(value)
+		r.Lists(value)
+		if abs := r.AbsenceJSON(); abs != "" {
+			value(record.Absence, abs, "")
+		}
+	}
+	clear(b.values)
+}
+
+// document takes the collected terms.
+func (b *builder) document(first uint64, rows int) *search.Doc {
+	return &search.Doc{Block: first, Rows: uint32(rows), Terms: b.terms.take()}
+}
+
+// documentOf makes the document of a stored block.
+func (b *builder) documentOf(blk *store.Block) (*search.Doc, error) {
+	rows, _, err := readAll(blk, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	b.collect(rows, true, func([]byte, int) {})
+	return b.document(blk.First(), blk.Rows()), nil
+}
+
+// buildLoop is one build worker.
+func (l *Ledger) buildLoop() {
+	b := newBuilder(true)
+	for w := range l.unbuilt {
+		if err := b.build(w.chunk, w.group.key); err != nil {
+			w.group.failed.Store(&err)
+		}
+		if w.group.left.Add(-1) == 0 {
+			close(w.group.done)
+		}
+	}
+}

@@ -1,0 +1,370 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/klauspost/compress/zstd"
+
+	"custody/ingest/record"
+)
+
+// A block holds up to 1024 rows of one tenant, by column where that pays, in
+// frames of 64 rows. All integers are varints unless said otherwise.
+//
+//	"CBK1"  u32le length of the header
+//	header  first seq, last minus first, rows, received min and max, time min and max (zigzag),
+//	        bitmap of kinds, tenant; then for each section its stored and raw length
+//	times   seq steps, kinds, received steps, time minus received
+//	ids     runs of derived UUIDv7s, or explicit ones
+//	salts   runs of frame keys, seeds, or residues of redacted rows
+//	filter  identifiers → frames (filter.go)
+//	columns for each keyword field: dictionary with counts, and a code a row
+//	frames  the other fields and the raw lines of 64 rows (frame.go)
+//	u32le   CRC-32C of all before it
+//
+// A section is zstd-compressed when that makes it smaller (stored < raw).
+const (
+	FrameRows    = 64
+	MaxBlockRows = 1024
+
+	blockMagic   = "CBK1"
+	maxFrames    = MaxBlockRows / FrameRows
+	maxBlockSize = 1 << 30
+)
+
+// ErrDamaged wraps every error about stored bytes that do not decode.
+var ErrDamaged = errors.New("damaged block")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func damaged(what string) error { return fmt.Errorf("%w: %s", ErrDamaged, what) }
+
+// SaltKind says how the salts of a run of rows are kept.
+type SaltKind uint8
+
+const (
+	// SaltKey: one frame key; row i of the run is row First+i of the key.
+	SaltKey SaltKind = iota
+	// SaltSeed: the seed of a single row (its frame's key is destroyed).
+	SaltSeed
+	// SaltResidue: a redacted row: remaining salts and the digests of what was removed.
+	SaltResidue
+)
+
+// SaltRun is the secret of Rows consecutive rows of a block.
+type SaltRun struct {
+	Kind  SaltKind
+	First uint32 // SaltKey: number of the first row under the key
+	Rows  uint32
+	Bytes []byte // 32 bytes of key or seed, or an encoded residue
+}
+
+// Encoder builds blocks. It keeps scratch memory and is not safe for concurrent use.
+type Encoder struct {
+	zw      *zstd.Encoder
+	idents  []filterEntry
+	key     filterKey
+	buf     []byte
+	buf2    []byte
+	scratch []uint16
+	cols    [record.NumFields]columnBuilder
+	used    []record.Field
+	frame   frameBuilder
+	prov    []byte
+}
+
+// NewEncoder returns an encoder whose filters are keyed with key. Fast encoders
+// serve ingest; the others make dense blocks for packed segments.
+func NewEncoder(key [16]byte, fast bool) (*Encoder, error) {
+	level := zstd.SpeedBetterCompression
+	if fast {
+		level = zstd.SpeedFastest
+	}
+	zw, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		return nil, fmt.Errorf("new encoder: %w", err)
+	}
+	return &Encoder{zw: zw, key: key}, nil
+}
+
+// AddIdent adds an identifier of row i (counted in the block) to the filter of the next block.
+func (e *Encoder) AddIdent(key []byte, row int) {
+	e.idents = append(e.idents, filterEntry{e.key.hash(key), uint8(row / FrameRows)})
+}
+
+// pack appends src, compressed when that is smaller, and returns its stored length.
+func (e *Encoder) pack(dst, src []byte) ([]byte, int) {
+	if len(src) < 24 {
+		return append(dst, src...), len(src)
+	}
+	mark := len(dst)
+	dst = e.zw.EncodeAll(src, dst)
+	if n := len(dst) - mark; n < len(src) {
+		return dst, n
+	}
+	return append(dst[:mark], src...), len(src)
+}
+
+// Encode appends the block of the rows to dst. Rows are in ascending seq order
+// and of one tenant; salts cover them all. The identifiers that AddIdent
+// collected become its filter.
+func (e *Encoder) Encode(dst []byte, tenant string, rows []*record.Record, salts []SaltRun) ([]byte, error) {
+	if len(rows) == 0 || len(rows) > MaxBlockRows {
+		return nil, fmt.Errorf("encode block: %d rows, want 1 to %d", len(rows), MaxBlockRows)
+	}
+	h := header{
+		first: rows[0].Seq, last: rows[len(rows)-1].Seq, rows: len(rows), tenant: tenant,
+		recvMin: rows[0].Received, recvMax: rows[0].Received, timeMin: rows[0].Time, timeMax: rows[0].Time,
+	}
+	for i, r := range rows {
+		h.recvMin, h.recvMax = min(h.recvMin, r.Received), max(h.recvMax, r.Received)
+		h.timeMin, h.timeMax = min(h.timeMin, r.Time), max(h.timeMax, r.Time)
+		h.kinds |= 1 << r.Kind
+		if i > 0 && r.Seq <= rows[i-1].Seq {
+			return nil, fmt.Errorf("encode block: seq %d behind %d", r.Seq, rows[i-1].Seq)
+		}
+	}
+	body := e.buf[:0]
+	add := func(raw []byte) {
+		n := 0
+		body, n = e.pack(body, raw)
+		h.sections = append(h.sections, section{stored: n, raw: len(raw)})
+	}
+	add(appendTimes(e.buf2[:0], rows))
+	add(appendIDs(nil, rows))
+	raw, err := appendSalts(nil, salts, len(rows))
+	if err != nil {
+		return nil, err
+	}
+	h.sections = append(h.sections, section{stored: len(raw), raw: len(raw)}) // keys do not compress
+	body = append(body, raw...)
+	if len(e.idents) <= maxFilterEntries {
+		raw, e.scratch = appendFilter(nil, e.idents, e.scratch)
+	} else {
+		raw = nil
+	}
+	h.sections = append(h.sections, section{stored: len(raw), raw: len(raw)})
+	body = append(body, raw...)
+	e.idents = e.idents[:0]
+
+	e.collectColumns(rows)
+	for _, f := range e.used {
+		c := &e.cols[f]
+		d, k := c.encode()
+		sd := section{raw: len(d)}
+		body, sd.stored = e.pack(body, d)
+		sk := section{raw: len(k)}
+		body, sk.stored = e.pack(body, k)
+		h.columns = append(h.columns, columnRef{field: f, dict: sd, codes: sk})
+		c.reset()
+	}
+	e.used = e.used[:0]
+	for from := 0; from < len(rows); from += FrameRows {
+		text, bin := e.frame.build(rows[from:min(from+FrameRows, len(rows))])
+		h.sections = append(h.sections, section{stored: len(bin), raw: len(bin)})
+		body = append(body, bin...)
+		add(text)
+	}
+	e.buf = body
+	hdr := h.append(nil)
+	start := len(dst)
+	dst = append(dst, blockMagic...)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(hdr)))
+	dst = append(dst, hdr...)
+	dst = append(dst, body...)
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli)), nil
+}
+
+// fixed sections, in order; the frames follow, two sections each (binary, text).
+const (
+	secTimes = iota
+	secIDs
+	secSalts
+	secFilter
+	secFrames
+)
+
+type section struct{ stored, raw, at int }
+
+type columnRef struct {
+	field       record.Field
+	dict, codes section
+}
+
+type header struct {
+	first, last      uint64
+	rows             int
+	recvMin, recvMax int64
+	timeMin, timeMax int64
+	kinds            uint16
+	tenant           string
+	sections         []section
+	columns          []columnRef
+}
+
+func (h *header) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, h.first)
+	b = binary.AppendUvarint(b, h.last-h.first)
+	b = binary.AppendUvarint(b, uint64(h.rows))
+	for _, v := range []int64{h.recvMin, h.recvMax - h.recvMin, h.timeMin, h.timeMax - h.timeMin} {
+		b = binary.AppendVarint(b, v)
+	}
+	b = binary.AppendUvarint(b, uint64(h.kinds))
+	b = binary.AppendUvarint(b, uint64(len(h.tenant)))
+	b = append(b, h.tenant...)
+	put := func(s section) {
+		b = binary.AppendUvarint(b, uint64(s.raw))
+		b = binary.AppendUvarint(b, uint64(s.stored))
+	}
+	for _, s := range h.sections[:secFrames] {
+		put(s)
+	}
+	b = binary.AppendUvarint(b, uint64(len(h.columns)))
+	for _, c := range h.columns {
+		b = binary.AppendUvarint(b, uint64(c.field))
+		put(c.dict)
+		put(c.codes)
+	}
+	b = binary.AppendUvarint(b, uint64(len(h.sections)-secFrames))
+	for _, s := range h.sections[secFrames:] {
+		put(s)
+	}
+	return b
+}
+
+// cursor reads varints from hostile bytes; the first fault sticks.
+type cursor struct {
+	b   []byte
+	bad bool
+}
+
+func (c *cursor) uint() uint64 {
+	v, n := binary.Uvarint(c.b)
+	if n <= 0 {
+		c.bad, c.b = true, nil
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+func (c *cursor) int() int64 {
+	v, n := binary.Varint(c.b)
+	if n <= 0 {
+		c.bad, c.b = true, nil
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+// size reads a length of at most limit.
+func (c *cursor) size(limit int) int {
+	v := c.uint()
+	if v > uint64(limit) {
+		c.bad, c.b = true, nil
+		return 0
+	}
+	return int(v)
+}
+
+func (c *cursor) take(n int) []byte {
+	if n < 0 || n > len(c.b) {
+		c.bad, c.b = true, nil
+		return nil
+	}
+	v := c.b[:n:n]
+	c.b = c.b[n:]
+	return v
+}
+
+func appendTimes(b []byte, rows []*record.Record) []byte {
+	step := uint64(1)
+	kind := rows[0].Kind
+	for i, r := range rows {
+		if i > 0 && r.Seq != rows[i-1].Seq+1 {
+			step = 0
+		}
+		if r.Kind != kind {
+			kind = 0
+		}
+	}
+	b = append(b, byte(step), byte(kind))
+	if step == 0 {
+		for i := 1; i < len(rows); i++ {
+			b = binary.AppendUvarint(b, rows[i].Seq-rows[i-1].Seq)
+		}
+	}
+	if kind == 0 {
+		for _, r := range rows {
+			b = append(b, byte(r.Kind))
+		}
+	}
+	prev := rows[0].Received
+	for _, r := range rows {
+		b = binary.AppendVarint(b, r.Received-prev)
+		prev = r.Received
+	}
+	for _, r := range rows {
+		b = binary.AppendVarint(b, r.Time-r.Received)
+	}
+	return b
+}
+
+// MakeID builds a UUIDv7 (RFC 9562, 5.7): the millisecond of received, a counter
+// of 12 bits and a nonce of 62 bits. The rows of one commit share the nonce, so a
+// block keeps a few bytes for all its ids.
+func MakeID(received int64, counter uint16, nonce uint64) (id [16]byte) {
+	binary.BigEndian.PutUint64(id[:8], uint64(received/1e6)<<16|0x7000|uint64(counter&0xfff))
+	binary.BigEndian.PutUint64(id[8:], nonce&(1<<62-1)|1<<63)
+	return id
+}
+
+// IDMillis returns the millisecond that a UUIDv7 carries.
+func IDMillis(id [16]byte) int64 { return int64(binary.BigEndian.Uint64(id[:8]) >> 16) }
+
+func splitID(id [16]byte) (counter uint16, nonce uint64) {
+	return binary.BigEndian.Uint16(id[6:8]) & 0xfff, binary.BigEndian.Uint64(id[8:]) & (1<<62 - 1)
+}
+
+// appendIDs writes runs: rows (0 for one explicit id), then nonce and first counter, or the id.
+func appendIDs(b []byte, rows []*record.Record) []byte {
+	for i := 0; i < len(rows); {
+		counter, nonce := splitID(rows[i].ID)
+		n := 0
+		for i+n < len(rows) && int(counter)+n < 1<<12 &&
+			rows[i+n].ID == MakeID(rows[i+n].Received, counter+uint16(n), nonce) {
+			n++
+		}
+		b = binary.AppendUvarint(b, uint64(n))
+		if n == 0 {
+			b = append(b, rows[i].ID[:]...)
+			i++
+			continue
+		}
+		b = binary.LittleEndian.AppendUint64(b, nonce)
+		b = binary.AppendUvarint(b, uint64(counter))
+		i += n
+	}
+	return b
+}
+
+func appendSalts(b []byte, runs []SaltRun, rows int) ([]byte, error) {
+	n := 0
+	for _, s := range runs {
+		n += int(s.Rows)
+		b = append(b, byte(s.Kind))
+		b = binary.AppendUvarint(b, uint64(s.First))
+		b = binary.AppendUvarint(b, uint64(s.Rows))
+		b = binary.AppendUvarint(b, uint64(len(s.Bytes)))
+		b = append(b, s.Bytes...)
+	}
+	if n != rows {
+		return nil, fmt.Errorf("encode block: salts for %d of %d rows", n, rows)
+	}
+	return b, nil
+}

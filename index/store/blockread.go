@@ -1,0 +1,403 @@
+package store
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+
+	"custody/ingest/record"
+)
+
+// decoders are shared: a zstd decoder is safe for concurrent DecodeAll.
+var decoder = sync.OnceValue(func() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxBlockSize), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		panic(err) // the options are constant
+	}
+	return d
+})
+
+// Block reads an encoded block. It decodes only what is asked for and keeps it.
+// The bytes behind it must not change while it is used; values it hands out
+// live on their own once decoded, except Filter. Not safe for concurrent use.
+type Block struct {
+	header
+	data   []byte
+	seqs   []uint64
+	kinds  []record.Kind
+	recv   []int64
+	times  []int64
+	ids    [][16]byte
+	salts  []SaltRun
+	cols   map[record.Field]*Column
+	all    bool
+	frames [maxFrames]*frame
+}
+
+// OpenBlock reads the header of a block.
+func OpenBlock(data []byte) (*Block, error) {
+	if len(data) < 12 || string(data[:4]) != blockMagic {
+		return nil, damaged("no block")
+	}
+	n := int(binary.LittleEndian.Uint32(data[4:]))
+	if n > len(data)-12 {
+		return nil, damaged("header length")
+	}
+	b := &Block{data: data}
+	in := cursor{b: data[8 : 8+n]}
+	b.first = in.uint()
+	b.last = b.first + in.uint()
+	b.rows = in.size(MaxBlockRows)
+	b.recvMin = in.int()
+	b.recvMax = b.recvMin + in.int()
+	b.timeMin = in.int()
+	b.timeMax = b.timeMin + in.int()
+	b.header.kinds = uint16(in.uint())
+	b.tenant = string(in.take(in.size(len(in.b))))
+	at, end := 8+n, len(data)-4
+	get := func() section {
+		s := section{raw: in.size(maxBlockSize), stored: in.size(maxBlockSize), at: at}
+		at += s.stored
+		if at > end {
+			in.bad = true
+		}
+		return s
+	}
+	for range secFrames {
+		b.sections = append(b.sections, get())
+	}
+	for range in.size(int(record.NumFields)) {
+		f := record.Field(in.size(int(record.NumFields) - 1))
+		b.columns = append(b.columns, columnRef{field: f, dict: get(), codes: get()})
+	}
+	for range in.size(2 * maxFrames) {
+		b.sections = append(b.sections, get())
+	}
+	if in.bad || b.rows == 0 || len(in.b) != 0 || at != end ||
+		len(b.sections) != secFrames+2*((b.rows+FrameRows-1)/FrameRows) {
+		return nil, damaged("header")
+	}
+	return b, nil
+}
+
+// First is the seq of the first row.
+func (b *Block) First() uint64 { return b.first }
+
+// Last is the seq of the last row.
+func (b *Block) Last() uint64 { return b.last }
+
+// Rows is the number of rows.
+func (b *Block) Rows() int { return b.rows }
+
+// Tenant is the tenant of all rows.
+func (b *Block) Tenant() string { return b.tenant }
+
+// HasKind reports whether a row of kind k is in the block.
+func (b *Block) HasKind(k record.Kind) bool { return b.header.kinds&(1<<k) != 0 }
+
+// OnlyKind reports whether all rows are of kind k.
+func (b *Block) OnlyKind(k record.Kind) bool { return b.header.kinds == 1<<k }
+
+// TimeBounds are the least and the greatest time, Unix nanoseconds.
+func (b *Block) TimeBounds() (lo, hi int64) { return b.timeMin, b.timeMax }
+
+// ReceivedBounds are the least and the greatest received, Unix nanoseconds.
+func (b *Block) ReceivedBounds() (lo, hi int64) { return b.recvMin, b.recvMax }
+
+// Verify checks the block's checksum.
+func (b *Block) Verify() error {
+	n := len(b.data) - 4
+	if crc32.Checksum(b.data[:n], castagnoli) != binary.LittleEndian.Uint32(b.data[n:]) {
+		return damaged("checksum")
+	}
+	return nil
+}
+
+func (b *Block) load(s section) ([]byte, error) {
+	p := b.data[s.at : s.at+s.stored]
+	if s.stored == s.raw {
+		return append([]byte(nil), p...), nil
+	}
+	out, err := decoder().DecodeAll(p, make([]byte, 0, s.raw))
+	if err != nil || len(out) != s.raw {
+		return nil, damaged("section does not decompress")
+	}
+	return out, nil
+}
+
+// loadTimes decodes seqs, kinds and times of all rows.
+func (b *Block) loadTimes() error {
+	if b.seqs != nil {
+		return nil
+	}
+	raw, err := b.load(b.sections[secTimes])
+	if err != nil {
+		return err
+	}
+	in := cursor{b: raw}
+	flags := in.take(2)
+	if in.bad {
+		return damaged("times")
+	}
+	n := b.rows
+	seqs, kinds, recv, times := make([]uint64, n), make([]record.Kind, n), make([]int64, n), make([]int64, n)
+	seqs[0] = b.first
+	for i := 1; i < n; i++ {
+		step := uint64(1)
+		if flags[0] == 0 {
+			step = in.uint()
+		}
+		seqs[i] = seqs[i-1] + step
+	}
+	for i := range kinds {
+		kinds[i] = record.Kind(flags[1])
+		if flags[1] == 0 {
+			if k := in.take(1); !in.bad {
+				kinds[i] = record.Kind(k[0])
+			}
+		}
+	}
+	prev := int64(0)
+	for i := range recv {
+		prev += in.int()
+		recv[i] = prev
+	}
+	// The steps count from the first row; the header's minimum fixes it.
+	lo := recv[0]
+	for _, v := range recv {
+		lo = min(lo, v)
+	}
+	for i := range recv {
+		recv[i] += b.recvMin - lo
+		times[i] = recv[i] + in.int()
+	}
+	if in.bad || len(in.b) != 0 || seqs[n-1] != b.last {
+		return damaged("times")
+	}
+	b.seqs, b.kinds, b.recv, b.times = seqs, kinds, recv, times
+	return nil
+}
+
+// Seq returns the seq of row i.
+func (b *Block) Seq(i int) (uint64, error) {
+	if err := b.loadTimes(); err != nil {
+		return 0, err
+	}
+	return b.seqs[i], nil
+}
+
+// Times returns seq, kind, time and received of every row.
+func (b *Block) Times() (seqs []uint64, kinds []record.Kind, times, received []int64, err error) {
+	err = b.loadTimes()
+	return b.seqs, b.kinds, b.times, b.recv, err
+}
+
+func (b *Block) loadIDs() error {
+	if b.ids != nil {
+		return nil
+	}
+	if err := b.loadTimes(); err != nil {
+		return err
+	}
+	raw, err := b.load(b.sections[secIDs])
+	if err != nil {
+		return err
+	}
+	in := cursor{b: raw}
+	ids := make([][16]byte, 0, b.rows)
+	for len(ids) < b.rows && !in.bad {
+		n := in.size(b.rows - len(ids))
+		if n == 0 {
+			var id [16]byte
+			copy(id[:], in.take(16))
+			ids = append(ids, id)
+			continue
+		}
+		nonce := in.take(8)
+		counter := in.size(1 << 12)
+		if in.bad {
+			break
+		}
+		for k := range n {
+			ids = append(ids, MakeID(b.recv[len(ids)], uint16(counter+k), binary.LittleEndian.Uint64(nonce)))
+		}
+	}
+	if in.bad || len(in.b) != 0 {
+		return damaged("ids")
+	}
+	b.ids = ids
+	return nil
+}
+
+// FindID returns the row with the id, -1 when it is not here.
+func (b *Block) FindID(id [16]byte) (int, error) {
+	if err := b.loadIDs(); err != nil {
+		return -1, err
+	}
+	for i := range b.ids {
+		if b.ids[i] == id {
+			return i, nil
+		}
+	}
+	return -1, nil
+}
+
+// Salts returns the secrets of the rows, in order.
+func (b *Block) Salts() ([]SaltRun, error) {
+	if b.salts != nil {
+		return b.salts, nil
+	}
+	raw, err := b.load(b.sections[secSalts])
+	if err != nil {
+		return nil, err
+	}
+	in := cursor{b: raw}
+	rows := 0
+	for rows < b.rows && !in.bad {
+		k := in.take(1)
+		if in.bad {
+			break
+		}
+		s := SaltRun{Kind: SaltKind(k[0]), First: uint32(in.size(1 << 30)), Rows: uint32(in.size(b.rows - rows))}
+		s.Bytes = in.take(in.size(len(in.b)))
+		if s.Rows == 0 {
+			in.bad = true
+		}
+		rows += int(s.Rows)
+		b.salts = append(b.salts, s)
+	}
+	if in.bad || len(in.b) != 0 {
+		b.salts = nil
+		return nil, damaged("salts")
+	}
+	return b.salts, nil
+}
+
+// Candidates returns the bitmap of frames that may hold the identifier.
+func (b *Block) Candidates(key [16]byte, ident []byte) uint16 {
+	s := b.sections[secFilter]
+	k := filterKey(key)
+	return lookupFilter(b.data[s.at:s.at+s.stored], k.hash(ident))
+}
+
+// CandidatesHash is Candidates with the key's hash, see HashIdent.
+func (b *Block) CandidatesHash(h uint64) uint16 {
+	s := b.sections[secFilter]
+	return lookupFilter(b.data[s.at:s.at+s.stored], h)
+}
+
+// HashIdent hashes an identifier for CandidatesHash.
+func HashIdent(key [16]byte, ident []byte) uint64 {
+	k := filterKey(key)
+	return k.hash(ident)
+}
+
+// Column returns the column of a keyword field (or absence, provenance), nil when no row has it.
+func (b *Block) Column(f record.Field) (*Column, error) { return b.column(f, true) }
+
+// Counts returns the values of a keyword field and their rows without the codes.
+func (b *Block) Counts(f record.Field) (*Column, error) { return b.column(f, false) }
+
+func (b *Block) column(f record.Field, codes bool) (*Column, error) {
+	c, ok := b.cols[f]
+	if ok && (!codes || c == nil || c.rows > 0) {
+		return c, nil
+	}
+	for i := range b.columns {
+		ref := &b.columns[i]
+		if ref.field != f {
+			continue
+		}
+		if c == nil {
+			dict, err := b.load(ref.dict)
+			if err != nil {
+				return nil, err
+			}
+			c = &Column{Field: f}
+			if err := parseDict(c, dict, b.rows); err != nil {
+				return nil, err
+			}
+		}
+		if codes {
+			raw, err := b.load(ref.codes)
+			if err != nil {
+				return nil, err
+			}
+			if err := parseCodes(c, raw, b.rows); err != nil {
+				return nil, err
+			}
+			c.rows = b.rows
+		}
+		break
+	}
+	if b.cols == nil {
+		b.cols = make(map[record.Field]*Column, len(b.columns))
+	}
+	b.cols[f] = c
+	return c, nil
+}
+
+func (b *Block) frame(i int) (*frame, error) {
+	if b.frames[i] != nil {
+		return b.frames[i], nil
+	}
+	bin, err := b.load(b.sections[secFrames+2*i])
+	if err != nil {
+		return nil, err
+	}
+	text, err := b.load(b.sections[secFrames+2*i+1])
+	if err != nil {
+		return nil, err
+	}
+	b.frames[i], err = parseFrame(text, bin, min(FrameRows, b.rows-i*FrameRows))
+	return b.frames[i], err
+}
+
+// Row decodes row i into r, which it resets first. The strings in r stay valid
+// as long as r does.
+func (b *Block) Row(i int, r *record.Record) error {
+	if err := b.loadIDs(); err != nil {
+		return err
+	}
+	if !b.all {
+		for k := range b.columns {
+			if _, err := b.Column(b.columns[k].field); err != nil {
+				return err
+			}
+		}
+		b.all = true
+	}
+	fr, err := b.frame(i / FrameRows)
+	if err != nil {
+		return err
+	}
+	r.Reset()
+	r.Seq, r.Kind, r.ID, r.Time, r.Received = b.seqs[i], b.kinds[i], b.ids[i], b.times[i], b.recv[i]
+	for k := range b.columns {
+		f := b.columns[k].field
+		v := b.cols[f].Value(i)
+		switch {
+		case v == "":
+		case f == record.Absence:
+			r.SetAbsence(v)
+		case f == record.Provenance:
+			r.SetProvenance(v)
+		case f.IsList():
+			var buf [8]string
+			for _, e := range ListValues(v, buf[:0]) {
+				r.Add(f, e, "")
+			}
+		default:
+			r.Set(f, v, "")
+		}
+	}
+	fr.fill(i%FrameRows, r)
+	raw, err := fr.raw(i%FrameRows, r, nil)
+	if err != nil {
+		return err
+	}
+	r.Raw = raw
+	return nil
+}

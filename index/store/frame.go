@@ -1,0 +1,410 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"unsafe"
+
+	"custody/ingest/record"
+)
+
+// A frame holds what 64 rows do not keep in columns: identifiers, prose, object
+// lists and the raw line.
+//
+//	text: per field: field+1, mode, common prefix, a length+1 per row (0 absent)
+//	      [lists: a count per row, then a length per element], the values;
+//	      then 0, a length per row of the raw skeletons, the skeletons
+//	bin:  the packed values of the fields in hex mode
+//
+// The skeleton of a raw line is the line with each value that a field already
+// holds replaced by the byte 0xff and field+1; a real 0xff is 0xff 0x00.
+// Agent logs repeat the same shape with other values, so skeletons all but
+// vanish under compression.
+
+const (
+	modeText byte = iota
+	modeHex       // lower-case hexadecimal of even length behind the prefix, two digits a byte in bin
+	modeList      // several values a row
+)
+
+const escape = 0xff
+
+// minSubstitute is the length from which a value is worth a place-holder.
+const minSubstitute = 4
+
+type match struct {
+	at, end int
+	field   record.Field
+}
+
+type frameBuilder struct {
+	text, bin []byte
+	vals      [record.NumFields][]string // per field, one per row
+	lists     [record.NumFields]bool
+	matches   []match
+	skeleton  []byte
+	lens      []int
+}
+
+// build returns the frame's two parts, valid until the next call.
+func (b *frameBuilder) build(rows []*record.Record) (text, bin []byte) {
+	b.text, b.bin, b.skeleton, b.lens = b.text[:0], b.bin[:0], b.skeleton[:0], b.lens[:0]
+	for i, r := range rows {
+		r.Scalars(func(f record.Field, v, _ string) bool {
+			if f.Info().Cardinality != record.Keyword {
+				b.put(i, len(rows), f, v)
+			}
+			return true
+		})
+		r.Lists(func(f record.Field, _, _ string) bool {
+			if f.Info().Cardinality != record.Keyword {
+				b.lists[f] = true
+			}
+			return true
+		})
+		b.raw(r)
+	}
+	for f := range record.NumFields {
+		switch {
+		case len(b.vals[f]) > 0:
+			b.column(f)
+			clear(b.vals[f])
+			b.vals[f] = b.vals[f][:0]
+		case b.lists[f]:
+			b.listColumn(f, rows)
+			b.lists[f] = false
+		}
+	}
+	b.text = append(b.text, 0)
+	for _, n := range b.lens {
+		b.text = binary.AppendUvarint(b.text, uint64(n))
+	}
+	b.text = append(b.text, b.skeleton...)
+	return b.text, b.bin
+}
+
+func (b *frameBuilder) put(row, rows int, f record.Field, v string) {
+	if len(b.vals[f]) == 0 {
+		if cap(b.vals[f]) < rows {
+			b.vals[f] = make([]string, rows, FrameRows)
+		}
+		b.vals[f] = b.vals[f][:rows]
+	}
+	b.vals[f][row] = v
+}
+
+func (b *frameBuilder) column(f record.Field) {
+	vals := b.vals[f]
+	mode, prefix := modeText, commonPrefix(vals)
+	if n, ok := hexTail(vals, len(prefix)); ok {
+		mode, prefix = modeHex, prefix[:n]
+	} else {
+		prefix = "" // the compressor finds it
+	}
+	b.text = binary.AppendUvarint(b.text, uint64(f)+1)
+	b.text = append(b.text, mode)
+	b.text = binary.AppendUvarint(b.text, uint64(len(prefix)))
+	b.text = append(b.text, prefix...)
+	for _, v := range vals {
+		if v == "" {
+			b.text = append(b.text, 0)
+			continue
+		}
+		b.text = binary.AppendUvarint(b.text, uint64(len(v)-len(prefix))+1)
+	}
+	for _, v := range vals {
+		switch {
+		case v == "":
+		case mode == modeHex:
+			b.bin, _ = hex.AppendDecode(b.bin, unsafe.Slice(unsafe.StringData(v), len(v))[len(prefix):])
+		default:
+			b.text = append(b.text, v...)
+		}
+	}
+}
+
+func (b *frameBuilder) listColumn(f record.Field, rows []*record.Record) {
+	b.text = binary.AppendUvarint(b.text, uint64(f)+1)
+	b.text = append(b.text, modeList)
+	for _, r := range rows {
+		n := 0
+		for range elements(r, f) {
+			n++
+		}
+		b.text = binary.AppendUvarint(b.text, uint64(n))
+	}
+	for _, r := range rows {
+		for v := range elements(r, f) {
+			b.text = binary.AppendUvarint(b.text, uint64(len(v)))
+			b.text = append(b.text, v...)
+		}
+	}
+}
+
+// raw appends the skeleton of r's raw line.
+func (b *frameBuilder) raw(r *record.Record) {
+	mark := len(b.skeleton)
+	raw := r.Raw
+	b.matches = b.matches[:0]
+	if len(raw) > 0 {
+		r.Scalars(func(f record.Field, v, _ string) bool {
+			if len(v) < minSubstitute || len(v) > len(raw) {
+				return true
+			}
+			at := bytes.Index(raw, unsafe.Slice(unsafe.StringData(v), len(v)))
+			if at >= 0 {
+				b.insert(match{at, at + len(v), f})
+			}
+			return true
+		})
+	}
+	from := 0
+	for _, m := range b.matches {
+		if m.at < from {
+			continue // overlaps the one before
+		}
+		b.skeleton = appendEscaped(b.skeleton, raw[from:m.at])
+		b.skeleton = append(b.skeleton, escape, byte(m.field)+1)
+		from = m.end
+	}
+	b.skeleton = appendEscaped(b.skeleton, raw[from:])
+	b.lens = append(b.lens, len(b.skeleton)-mark)
+}
+
+// insert keeps matches ordered by position, the longer first.
+func (b *frameBuilder) insert(m match) {
+	i := len(b.matches)
+	b.matches = append(b.matches, m)
+	for i > 0 && (b.matches[i-1].at > m.at || b.matches[i-1].at == m.at &&
+		(b.matches[i-1].end < m.end || b.matches[i-1].end == m.end && b.matches[i-1].field > m.field)) {
+		b.matches[i] = b.matches[i-1]
+		i--
+	}
+	b.matches[i] = m
+}
+
+func appendEscaped(dst, s []byte) []byte {
+	for {
+		i := bytes.IndexByte(s, escape)
+		if i < 0 {
+			return append(dst, s...)
+		}
+		dst = append(dst, s[:i]...)
+		dst = append(dst, escape, 0)
+		s = s[i+1:]
+	}
+}
+
+func commonPrefix(vals []string) string {
+	first := true
+	var p string
+	for _, v := range vals {
+		if v == "" {
+			continue
+		}
+		if first {
+			p, first = v, false
+			continue
+		}
+		n := 0
+		for n < len(p) && n < len(v) && p[n] == v[n] {
+			n++
+		}
+		p = p[:n]
+	}
+	return p
+}
+
+// hexTail reports whether all values are even-length lower-case hexadecimal
+// behind a prefix of at most n bytes that they share, and that prefix's length.
+func hexTail(vals []string, n int) (int, bool) {
+	// The shared prefix may have eaten digits; step back to where the digits begin.
+	for _, v := range vals {
+		if v != "" {
+			for n > 0 && isHex(v[n-1]) {
+				n--
+			}
+			break
+		}
+	}
+	some := false
+	for _, v := range vals {
+		if v == "" {
+			continue
+		}
+		tail := v[n:]
+		if len(tail) < 8 || len(tail)%2 != 0 {
+			return 0, false
+		}
+		for i := range len(tail) {
+			if !isHex(tail[i]) {
+				return 0, false
+			}
+		}
+		some = true
+	}
+	return n, some
+}
+
+func isHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' }
+
+// frame is a decoded frame.
+type frame struct {
+	rows  int
+	cols  []frameColumn
+	lens  []int // end of each skeleton
+	skel  []byte
+	arena []byte
+}
+
+type frameColumn struct {
+	field record.Field
+	list  bool
+	vals  []string
+	ends  []int // lists: end of each row's elements in vals
+}
+
+// parseFrame decodes the frame of rows rows.
+func parseFrame(text, bin []byte, rows int) (*frame, error) {
+	fr := &frame{rows: rows}
+	in := cursor{b: text}
+	fr.arena = make([]byte, 0, 2*len(bin)+64)
+	for !in.bad {
+		id := in.size(int(record.NumFields))
+		if in.bad || id == 0 {
+			break
+		}
+		col := frameColumn{field: record.Field(id - 1)}
+		mode := in.take(1)
+		if in.bad {
+			break
+		}
+		if mode[0] == modeList {
+			if err := col.parseList(&in, rows); err != nil {
+				return nil, err
+			}
+			fr.cols = append(fr.cols, col)
+			continue
+		}
+		prefix := in.take(in.size(len(in.b)))
+		col.vals = make([]string, rows)
+		lens := make([]int, rows)
+		for i := range lens {
+			lens[i] = in.size(maxBlockSize) - 1
+		}
+		for i, n := range lens {
+			switch {
+			case n < 0:
+			case mode[0] == modeHex:
+				if n%2 != 0 || n/2 > len(bin) {
+					return nil, damaged("packed value of " + col.field.String())
+				}
+				if cap(fr.arena)-len(fr.arena) < len(prefix)+n {
+					fr.arena = make([]byte, 0, len(prefix)+n+4*len(bin)+rows*len(prefix))
+				}
+				at := len(fr.arena)
+				fr.arena = append(fr.arena, prefix...)
+				fr.arena = hex.AppendEncode(fr.arena, bin[:n/2])
+				bin = bin[n/2:]
+				col.vals[i] = view(fr.arena[at:])
+			case mode[0] == modeText:
+				col.vals[i] = view(in.take(n))
+			default:
+				return nil, damaged("mode of " + col.field.String())
+			}
+		}
+		if int(col.field) >= int(record.NumFields) || col.field.IsList() {
+			return nil, damaged("frame column")
+		}
+		fr.cols = append(fr.cols, col)
+	}
+	fr.lens = make([]int, rows)
+	end := 0
+	for i := range fr.lens {
+		end += in.size(len(in.b))
+		fr.lens[i] = end
+	}
+	fr.skel = in.b
+	if in.bad || end != len(fr.skel) || len(bin) != 0 {
+		return nil, damaged("frame")
+	}
+	return fr, nil
+}
+
+func (col *frameColumn) parseList(in *cursor, rows int) error {
+	if !col.field.IsList() {
+		return damaged("list column")
+	}
+	col.list = true
+	col.ends = make([]int, rows)
+	n := 0
+	for i := range col.ends {
+		n += in.size(len(in.b))
+		col.ends[i] = n
+	}
+	if in.bad || n > len(in.b) {
+		return damaged("list of " + col.field.String())
+	}
+	col.vals = make([]string, n)
+	for i := range col.vals {
+		col.vals[i] = view(in.take(in.size(len(in.b))))
+	}
+	if in.bad {
+		return damaged("list of " + col.field.String())
+	}
+	return nil
+}
+
+// fill sets the frame's own fields of row i.
+func (fr *frame) fill(i int, r *record.Record) {
+	for k := range fr.cols {
+		c := &fr.cols[k]
+		if !c.list {
+			r.Set(c.field, c.vals[i], "")
+			continue
+		}
+		from := 0
+		if i > 0 {
+			from = c.ends[i-1]
+		}
+		for _, v := range c.vals[from:c.ends[i]] {
+			r.Add(c.field, v, "")
+		}
+	}
+}
+
+// raw rebuilds the raw line of row i from its skeleton and r's values.
+func (fr *frame) raw(i int, r *record.Record, dst []byte) ([]byte, error) {
+	from := 0
+	if i > 0 {
+		from = fr.lens[i-1]
+	}
+	s := fr.skel[from:fr.lens[i]]
+	for {
+		at := bytes.IndexByte(s, escape)
+		if at < 0 {
+			return append(dst, s...), nil
+		}
+		dst = append(dst, s[:at]...)
+		if at+1 >= len(s) {
+			return dst, damaged("skeleton")
+		}
+		switch f := s[at+1]; {
+		case f == 0:
+			dst = append(dst, escape)
+		case record.Field(f-1) >= record.NumFields:
+			return dst, damaged("skeleton field")
+		default:
+			dst = append(dst, r.Get(record.Field(f-1))...)
+		}
+		s = s[at+2:]
+	}
+}
+
+func view(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	return unsafe.String(&b[0], len(b))
+}

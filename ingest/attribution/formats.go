@@ -1,0 +1,140 @@
+package attribution
+
+import "bytes"
+
+// format is one source format. A line is decoded by the first format in the
+// table that takes it, or by the one that the source pins.
+type format struct {
+	name    string // as source.format shows it and a source pins it
+	product string // source.product, unless the source has its own; may be ""
+	issuer  string // who proves its principals, for AuthoritativeFor beside name; may be ""
+	shape   shape  // what the payload must be before match is asked
+
+	// match looks at the payload, quickly: it is asked for most lines.
+	match func(e *event) bool
+	// decode fills the record. It cannot fail: what it does not understand it leaves out.
+	decode func(e *event)
+	// list returns the array that holds the events when one line holds several,
+	// else 0. May be nil.
+	list func(e *event) int32
+}
+
+// shape is the form of a payload.
+type shape uint8
+
+const (
+	shapeJSON  shape = iota // a JSON object, in e.doc
+	shapePairs              // key=value pairs, in e.pairs
+	shapeText               // anything else
+)
+
+// builtin is the table of formats, the particular before the general.
+func builtin() []format {
+	return []format{
+		cloudTrail(),
+		k8sAudit(),
+		vaultAudit(),
+		mcpJSON(),
+		genericECS(),
+		genericJSON(),
+
+		sshd(),
+		sudo(),
+		cef(),
+		mcpPairs(),
+		genericPairs(),
+		plainSyslog(),
+		plainText(),
+	}
+}
+
+// choose finds what decodes the payload: a mapping, or a format, or neither.
+func (e *event) choose() (*format, *mapping) {
+	json := e.parseJSON()
+	switch {
+	case e.src.Mapping != "":
+		for _, m := range e.g.mappings {
+			if m.name == e.src.Mapping {
+				if !m.fits(e) {
+					e.misfit = "mapping " + m.name + ": the line is not " + m.kind
+					return nil, nil
+				}
+				return nil, m
+			}
+		}
+		e.misfit = "mapping " + e.src.Mapping + ": not known"
+		return nil, nil
+	case e.src.Format != "":
+		known := false
+		for i := range e.g.formats {
+			f := &e.g.formats[i]
+			if f.name == e.src.Format {
+				known = true
+				if e.takes(f, json) {
+					return f, nil
+				}
+			}
+		}
+		e.misfit = "pinned format " + e.src.Format + ": the line is not of it"
+		if !known {
+			e.misfit = "pinned format " + e.src.Format + ": not known"
+		}
+		return nil, nil
+	}
+	for _, m := range e.g.mappings {
+		if m.fits(e) && m.matches(e) {
+			return nil, m
+		}
+	}
+	for i := range e.g.formats {
+		if f := &e.g.formats[i]; e.takes(f, json) {
+			return f, nil
+		}
+	}
+	return nil, nil
+}
+
+func (e *event) takes(f *format, json bool) bool {
+	e.root = root
+	switch f.shape {
+	case shapeJSON:
+		return json && (f.match(e) || f.list != nil && f.list(e) != 0)
+	case shapePairs:
+		return !json && e.parsePairs() && f.match(e)
+	default:
+		return !json && f.match(e)
+	}
+}
+
+// parseJSON parses the payload if it looks like a JSON document. A line of text
+// may begin with a bracket too, so what cannot be one from its second token on
+// stays text.
+func (e *event) parseJSON() bool {
+	b := e.payload
+	i := skipSpace(b, 0)
+	if bytes.HasPrefix(b[i:], []byte("@cee:")) {
+		i = skipSpace(b, i+5)
+	}
+	if i >= len(b) || b[i] != '{' && b[i] != '[' {
+		return false
+	}
+	second := byte(0)
+	if j := skipSpace(b, i+1); j < len(b) {
+		second = b[j]
+	}
+	pinned := e.pinned()
+	if !pinned {
+		if b[i] == '{' && second != '"' && second != '}' && second != 0 {
+			return false
+		}
+		if b[i] == '[' && second != '[' && second != '{' {
+			return false
+		}
+	}
+	e.doc.parse(b[i:], e.ctl)
+	if b[i] == '[' && !pinned && e.doc.err != "" && e.doc.err != "cut off" && e.doc.at < maxDepth {
+		return false
+	}
+	e.isJSON = true
+	return true
+}
