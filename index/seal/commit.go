@@ -205,7 +205,7 @@ func (c *Committer) hashElements(slot, n int, salts []byte, out []Digest) int {
 }
 
 func header(r *record.Record, dst *Entry) {
-	dst.Kind, dst.Received, dst.Schema, dst.Slots = r.Kind, r.Received, record.Schema, uint16(numSlots)
+	dst.Kind, dst.Received, dst.Schema, dst.Groups = r.Kind, r.Received, record.Schema, uint8(numGroups)
 }
 
 // derive fills salts with as many as the collected values need, and makes room

@@ -186,7 +186,7 @@ func (d *Disclosure) verify() (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	if d.Version != DisclosureVersion || e.Schema != record.Schema || int(e.Slots) != numSlots {
+	if d.Version != DisclosureVersion || e.Schema != record.Schema || int(e.Groups) != numGroups {
 		return Entry{}, errors.New("version or schema")
 	}
 	var groups [numGroups]Digest

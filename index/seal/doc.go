@@ -1,6 +1,6 @@
 // Package seal commits rows to a transparency log and proves what the log holds.
 //
-// A row's commitment, its [Entry], is 51 bytes without content: a root over
+// A row's commitment, its [Entry], is 46 bytes without content: a root over
 // salted digests, one per field of the record, per element of a list and per 64
 // bytes of the raw line. Values can be destroyed later while their digests are
 // kept (see [Residue]); the entry, and so the log, does not change. Single

@@ -103,8 +103,8 @@ func reference(r *record.Record, seed Seed) []byte {
 		}
 		root += h(group)
 	}
-	return []byte("cst1" + be(1, uint64(r.Kind)) + be(8, uint64(r.Received)) + be(4, 1) +
-		be(2, uint64(record.NumFields)) + h(root))
+	return []byte("ct" + be(1, uint64(r.Kind)) + be(2, 1) + be(1, uint64(record.NumFields)/8) +
+		be(8, uint64(r.Received)) + h(root))
 }
 
 func testSeed(n int) Seed {

@@ -59,7 +59,7 @@ func entryAt(i uint64) []byte {
 	b := bytes.Repeat([]byte{byte(i)}, EntrySize)
 	binary.BigEndian.PutUint64(b, i)
 	if i%97 == 5 {
-		return b[:8+i%40]
+		return b[:8+i%38]
 	}
 	return b
 }
