@@ -145,7 +145,7 @@ func (a *Appliance) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find data folder: %w", err)
 	}
-	if err := os.MkdirAll(data, 0o700); err != nil {
+	if err := makeFolder(data); err != nil {
 		return fmt.Errorf("make data folder: %w", err)
 	}
 	registry, err := cfg.Registry(a.clock)

@@ -204,6 +204,9 @@ type relpSender struct {
 	open  map[int]int // transaction number → event, of this session
 	again []int       // events of earlier sessions without an answer
 	acked map[int]bool
+	// sessions holds the events of every session by its local address, in the order
+	// of their transaction numbers, which begin with 2.
+	sessions map[string][]int
 }
 
 const relpWindow = 128
@@ -211,7 +214,7 @@ const relpWindow = 128
 // sendRELP sends until the load ends; then it goes on until all is answered, for
 // at most a minute.
 func (l *load) sendRELP(addr, kind string, rate int) *relpSender {
-	s := &relpSender{open: map[int]int{}, acked: map[int]bool{}}
+	s := &relpSender{open: map[int]int{}, acked: map[int]bool{}, sessions: map[string][]int{}}
 	l.wg.Go(func() {
 		last, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -290,6 +293,7 @@ func (s *relpSender) session(ctx, last context.Context, addr, kind string, rate 
 			return s.drain(last, read)
 		}
 		s.open[txnr] = n
+		s.sessions[c.LocalAddr().String()] = append(s.sessions[c.LocalAddr().String()], n)
 		s.mu.Unlock()
 		line := syslogEvent(kind, n)
 		fmt.Fprintf(w, "%d syslog %d %s\n", txnr, len(line), line)

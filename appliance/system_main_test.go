@@ -31,6 +31,7 @@ func TestSystem(t *testing.T) {
 	}
 	bin := build(t)
 	t.Run("Kill", func(t *testing.T) { testKill(t, bin) })
+	t.Run("Power", func(t *testing.T) { testPower(t, bin) })
 	t.Run("DiskFull", func(t *testing.T) { testDiskFull(t, bin) })
 	t.Run("WriteErrors", func(t *testing.T) { testWriteErrors(t, bin) })
 	t.Run("DamagedIndex", func(t *testing.T) { testDamagedIndex(t, bin) })
