@@ -2,22 +2,36 @@
 // readers that the caller supplies: it knows no store and no index.
 //
 // It guarantees that a green report means: the checkpoint is signed by the given
-// key; the entries hash to its root; every row re-computes to its entry; every
-// row that is missing is named by a sealed expiry, and every value that is
-// missing by a sealed redaction; and each earlier checkpoint given is a prefix of
-// the log. One host alone cannot show that its own log was never rolled back or
-// re-signed: that is what the earlier checkpoints are for, and [Report.Tier]
-// says what was compared.
+// key; the entries hash to its root, and the stored tiles to the entries; every
+// row re-computes to its entry; every row that is missing is named by a sealed
+// expiry, and every value that is missing by a sealed redaction; and each earlier
+// checkpoint given is a prefix of the log. One host alone cannot show that its
+// own log was never rolled back or re-signed: that is what the earlier checkpoints
+// are for, and [Report.Tier] says what was compared.
+//
+// # Two passes and their memory
+//
+// A redaction or an expiry stands in the log behind the rows that it names. So
+// the rows are read twice: first the few that authorise, whose ranges are kept;
+// then all rows beside the entries, one of each at a time, each judged and
+// forgotten. What the first pass saw and the second did not is itself a fault.
+//
+// Memory does not grow with the history but for those ranges. They are kept as
+// sets of rows, one for expiry and one for each field that some redaction names:
+// 4 bytes a range, and never more than one bit for each row of the log a set (12.5 MB
+// for 100 million rows of which every second one is gone). Beside them stand the
+// tree's right edge (8 tiles of 8 KiB), the earlier checkpoints, and at most
+// [MaxProblems] problems.
 package verify
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
-
-	"golang.org/x/mod/sumdb/tlog"
+	"io/fs"
+	"iter"
 
 	"custody/index/seal"
 	"custody/ingest/record"
@@ -33,126 +47,272 @@ type Row struct {
 // Input is what is verified.
 type Input struct {
 	Checkpoint []byte   // the newest, a signed note
-	VKeys      []string // keys that may have signed it
+	VKeys      []string // keys that must have signed it
 	Against    [][]byte // checkpoints that left the host before
-	// Entries calls fn for every entry of the log in order.
-	Entries func(fn func(entry seal.Entry) error) error
-	// Rows calls fn for every stored row in order of seq.
-	Rows func(fn func(Row) error) error
+
+	// From and To limit the rows that are compared to [From, To), for a reader that
+	// does not have the others. To 0: no end; rows behind the checkpoint are then
+	// counted as not yet sealed. The log is always verified whole.
+	From, To uint64
+
+	// Entries calls fn for every entry of the log in order, at least as many as the
+	// checkpoint has.
+	Entries func(fn func(seal.Entry) error) error
+	// Entry is one of them.
+	Entry func(seq uint64) (seal.Entry, error)
+	// Tile holds the hashes of a tile of level 1 or above against the stored one; its error
+	// says what is wrong. Nil: tiles are not compared.
+	Tile func(level int, n uint64, hashes []byte) error
+	// Authorities calls fn for every stored row of kind redaction or expiry in
+	// order of seq. Those behind the checkpoint count for nothing.
+	Authorities func(fn func(Row) error) error
+	// Rows calls fn for every stored row in [from, to) in order of seq.
+	Rows func(from, to uint64, fn func(Row) error) error
+
+	// Progress is told now and then how many entries of the log are done. May be nil.
+	Progress func(done, total uint64)
+	// Found is told each problem when its range is known. May be nil.
+	Found func(Problem)
 }
 
-// Problem is one fault, over a range of seqs.
-type Problem struct {
-	From, To uint64 // inclusive
-	What     string
+// progressEvery is how many entries lie between two calls of Progress.
+const progressEvery = 1 << 14
+
+// run is one verification.
+type run struct {
+	Input
+	ctx   context.Context //nolint:containedctx // lives as long as the call of Run
+	rep   *Report
+	cp    seal.Checkpoint
+	older map[uint64][]seal.Checkpoint
+	auth  authorities
+	tree  tree
+	seen  digest // authorities that the second pass met
+
+	pull   func() (seal.Entry, error, bool)
+	done   uint64 // entries pulled
+	broken bool   // the entries ended early
 }
 
-// String is the problem in one line.
-func (p Problem) String() string {
-	if p.From == p.To {
-		return fmt.Sprintf("seq %d: %s", p.From, p.What)
+// Run verifies. The error is for what could not be read, not for what is wrong.
+func Run(ctx context.Context, in Input) (*Report, error) {
+	r := &run{Input: in, ctx: ctx, rep: &Report{Tier: "self-checked only", found: in.Found}}
+	rep, err := r.verify()
+	return rep, err
+}
+
+func (r *run) verify() (*Report, error) {
+	cp, err := seal.VerifyCheckpoint(r.Checkpoint, r.VKeys...)
+	if err != nil {
+		r.rep.add(0, 0, Problem{What: fmt.Sprintf("checkpoint: %v", err), Advice: adviceKey})
+		return r.rep, nil
 	}
-	return fmt.Sprintf("seq %d to %d: %s", p.From, p.To, p.What)
-}
-
-// Report is the outcome.
-type Report struct {
-	Origin   string
-	Size     uint64 // entries in the log
-	Rows     uint64 // rows present and re-computed
-	Expired  uint64 // rows gone, with a certificate
-	Redacted uint64 // rows with values gone, with a redaction
-	Unsealed uint64 // rows behind the checkpoint, not yet sealed
-	Tier     string // "self-checked only", or "consistent with N earlier checkpoints"
-	Problems []Problem
-}
-
-// OK reports whether nothing was found.
-func (r *Report) OK() bool { return len(r.Problems) == 0 }
-
-// maxProblems bounds a report; more of the same adds nothing.
-const maxProblems = 1000
-
-func (r *Report) add(from, to uint64, format string, args ...any) {
-	what := fmt.Sprintf(format, args...)
-	if n := len(r.Problems); n > 0 && r.Problems[n-1].What == what && r.Problems[n-1].To+1 == from {
-		r.Problems[n-1].To = to // faults side by side are one range
-		return
+	r.cp = cp
+	r.rep.Origin, r.rep.Size = cp.Origin, cp.Size
+	r.earlier()
+	if err := r.collect(); err != nil {
+		return r.rep, fmt.Errorf("read redactions and expiries: %w", err)
 	}
-	if len(r.Problems) < maxProblems {
-		r.Problems = append(r.Problems, Problem{from, to, what})
-	}
-}
-
-// span is a range of seqs, inclusive.
-type span struct{ from, to uint64 }
-
-// ParseRange reads "a" or "a-b", as about names rows; both ends are inclusive.
-func ParseRange(s string) (from, to uint64, err error) {
-	a, b, ranged := strings.Cut(s, "-")
-	if from, err = strconv.ParseUint(a, 10, 64); err != nil || !ranged {
-		return from, from, err
-	}
-	if to, err = strconv.ParseUint(b, 10, 64); err == nil && to < from {
-		err = fmt.Errorf("range %q runs backwards", s)
-	}
-	return from, to, err
-}
-
-func spansOf(r *record.Record) ([]span, error) {
-	var out []span
-	for _, s := range r.List(record.About) {
-		from, to, err := ParseRange(s)
-		if err != nil {
-			return nil, fmt.Errorf("about %q: %w", s, err)
-		}
-		out = append(out, span{from, to})
-	}
-	return out, nil
-}
-
-// redaction is a sealed redaction: which slots of which rows it removed.
-type redaction struct {
-	spans []span
-	slots map[record.Field]bool
-}
-
-func redactionOf(r *record.Record, spans []span) redaction {
-	out := redaction{sorted(spans), make(map[record.Field]bool)}
-	for _, a := range r.List(record.Attributes) {
-		names, ok := strings.CutPrefix(a, "slots=")
-		if !ok {
-			continue
-		}
-		for name := range strings.SplitSeq(names, ",") {
-			if p, ok := record.Lookup(name); ok {
-				out.slots[p.Field] = true
+	next, stop := iter.Pull2(r.entries)
+	defer stop()
+	r.pull = next
+	if r.Tile != nil {
+		r.tree.tile = func(level int, n uint64, hashes []byte) {
+			r.rep.Tiles++
+			if err := r.Tile(level, n, hashes); err != nil {
+				lo, hi := tileSpan(level, n, len(hashes)/sha256.Size)
+				r.rep.add(lo, hi, Problem{What: fmt.Sprintf("tile %d of level %d does not follow from the entries: %v", n, level, err), Advice: adviceTile})
 			}
 		}
 	}
-	return out
-}
-
-func (d *redaction) covers(seq uint64, slot record.Field) bool {
-	if !d.slots[slot] {
-		return false
+	if err := r.rows(); err != nil {
+		return r.rep, err
 	}
-	i, found := slices.BinarySearchFunc(d.spans, seq, func(s span, seq uint64) int {
-		switch {
-		case s.to < seq:
-			return -1
-		case s.from > seq:
-			return 1
-		}
-		return 0
-	})
-	return found && d.spans[i].from <= seq
+	if err := r.skipTo(cp.Size); err != nil {
+		return r.rep, err
+	}
+	if !r.broken {
+		r.tree.finish()
+	}
+	if !r.broken && cp.Size > 0 && r.tree.root() != cp.Root {
+		r.rep.add(0, cp.Size-1, Problem{What: "the entries do not hash to the signed root", Advice: adviceLog})
+	}
+	if r.seen != r.auth.digest {
+		r.rep.add(r.From, r.end()-1, Problem{What: "the sealed redactions and expiries were not the same when they were read again: what they excuse is not proven", Advice: adviceRows})
+	}
+	r.progress()
+	return r.rep, nil
 }
 
-// gone is a slot of a row whose value was withheld.
-type gone struct {
-	seq  uint64
-	slot record.Field
+// errStop ends the entries early.
+var errStop = errors.New("stop")
+
+// entries is Input.Entries as an iterator.
+func (r *run) entries(yield func(seal.Entry, error) bool) {
+	err := r.Entries(func(e seal.Entry) error {
+		if !yield(e, nil) {
+			return errStop
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		yield(seal.Entry{}, err)
+	}
+}
+
+// end is the seq behind the last one whose row is compared.
+func (r *run) end() uint64 {
+	if r.To == 0 {
+		return r.cp.Size
+	}
+	return min(r.To, r.cp.Size)
+}
+
+// earlier verifies the earlier checkpoints and sorts them by size.
+func (r *run) earlier() {
+	r.older = make(map[uint64][]seal.Checkpoint)
+	matched, largest := 0, uint64(0)
+	for _, b := range r.Against {
+		o, err := seal.VerifyCheckpoint(b, r.VKeys...)
+		if err != nil {
+			r.rep.add(0, 0, Problem{What: fmt.Sprintf("earlier checkpoint: %v", err), Advice: adviceKey})
+			continue
+		}
+		if o.Size > r.cp.Size {
+			r.rep.add(r.cp.Size, o.Size-1, Problem{
+				What:   fmt.Sprintf("the log was cut off: an earlier checkpoint has %d entries, this log %d", o.Size, r.cp.Size),
+				Advice: adviceHistory,
+			})
+			continue
+		}
+		r.older[o.Size] = append(r.older[o.Size], o)
+		matched++
+		largest = max(largest, o.Size)
+	}
+	if matched > 0 {
+		r.rep.Tier = fmt.Sprintf("compared with %d earlier checkpoint(s), up to entry %d", matched, largest)
+	}
+}
+
+// collect is the first pass: it keeps what sealed redactions and expiries name.
+func (r *run) collect() error {
+	r.auth.init()
+	next := uint64(0)
+	return r.Authorities(func(row Row) error {
+		if err := r.ctx.Err(); err != nil {
+			return err
+		}
+		seq := row.Record.Seq
+		if seq < next || seq >= r.cp.Size {
+			return nil // doubled rows are the second pass's to report
+		}
+		next = seq + 1
+		if e, err := r.Entry(seq); err != nil || e != row.Entry {
+			return nil //nolint:nilerr // not what was sealed: it authorises nothing, and the second pass says so
+		}
+		if err := r.auth.take(row.Record); err != nil {
+			r.rep.add(seq, seq, Problem{What: err.Error(), Advice: adviceRows})
+		}
+		if seq >= r.From && seq < r.end() {
+			r.auth.digest.add(seq, &row.Entry)
+		}
+		return nil
+	})
+}
+
+// digest is an order-free digest of rows.
+type digest [sha256.Size]byte
+
+func (d *digest) add(seq uint64, e *seal.Entry) {
+	var b [8 + sha256.Size]byte
+	binary.BigEndian.PutUint64(b[:], seq)
+	h := e.LeafHash()
+	copy(b[8:], h[:])
+	sum := sha256.Sum256(b[:])
+	for i := range d {
+		d[i] ^= sum[i]
+	}
+}
+
+// rows is the second pass: every row beside its entry.
+func (r *run) rows() error {
+	next, to := r.From, ^uint64(0)
+	if r.To != 0 {
+		to = r.To
+	}
+	err := r.Rows(r.From, to, func(row Row) error {
+		if err := r.ctx.Err(); err != nil {
+			return err
+		}
+		seq := row.Record.Seq
+		if seq < r.From || seq >= to {
+			return nil
+		}
+		if seq < next {
+			r.rep.add(seq, seq, Problem{What: "row is out of order or doubled", Advice: adviceRows})
+			return nil
+		}
+		if err := r.missing(next, min(seq, r.cp.Size)); err != nil {
+			return err
+		}
+		next = seq + 1
+		if seq >= r.cp.Size {
+			r.rep.Unsealed++
+			return nil
+		}
+		return r.row(&row)
+	})
+	if err != nil {
+		return fmt.Errorf("read rows: %w", err)
+	}
+	return r.missing(next, r.end())
+}
+
+// missing judges the rows [from, to), which are not there.
+func (r *run) missing(from, to uint64) error {
+	if from >= to {
+		return nil
+	}
+	r.rep.Expired += to - from
+	r.auth.expired.uncovered(from, to-1, func(a, b uint64) {
+		r.rep.Expired -= b - a + 1
+		r.rep.add(a, b, Problem{What: "rows are missing and no sealed expiry names them", Advice: adviceRows, NoExcuse: true})
+	})
+	return r.skipTo(to)
+}
+
+// row compares one row with its entry and its absences with their reasons.
+func (r *run) row(row *Row) error {
+	seq := row.Record.Seq
+	if err := r.skipTo(seq); err != nil {
+		return err
+	}
+	e, ok, err := r.nextEntry()
+	if err != nil || !ok {
+		return err
+	}
+	if row.Entry != e {
+		r.rep.add(seq, seq, Problem{What: "row does not match its sealed entry", Advice: adviceRows})
+		return nil
+	}
+	r.rep.Rows++
+	if len(row.Withheld) > 0 {
+		r.rep.Redacted++
+	}
+	if k := row.Record.Kind; k == record.KindExpiry || k == record.KindRedaction {
+		r.seen.add(seq, &e)
+	}
+	last := record.NumFields
+	for _, u := range row.Withheld {
+		if stands(row.Record, u) {
+			r.rep.add(seq, seq, Problem{What: fmt.Sprintf("a value of %s stands where the sealed one was removed", u.Slot), Advice: adviceRows})
+		}
+		if u.Slot != last && !r.auth.redacted(u.Slot, seq) { // once for all pieces of a line
+			r.rep.add(seq, seq, Problem{What: fmt.Sprintf("%s is missing and no sealed redaction names it", u.Slot), Advice: adviceRows, NoExcuse: true})
+		}
+		last = u.Slot
+	}
+	return nil
 }
 
 // stands reports whether a value is shown where the sealed one was withheld.
@@ -170,225 +330,56 @@ func stands(r *record.Record, u seal.Unit) (found bool) {
 	return found
 }
 
-// sorted merges spans for look-up.
-func sorted(s []span) []span {
-	slices.SortFunc(s, func(a, b span) int {
-		switch {
-		case a.from < b.from:
-			return -1
-		case a.from > b.from:
-			return 1
-		}
-		return 0
-	})
-	var out []span
-	for _, x := range s {
-		if n := len(out); n > 0 && x.from <= out[n-1].to+1 {
-			out[n-1].to = max(out[n-1].to, x.to)
-			continue
-		}
-		out = append(out, x)
-	}
-	return out
-}
-
-// uncovered calls fn for the parts of x that no span of s covers.
-func uncovered(x span, s []span, fn func(span)) {
-	for _, c := range s {
-		if c.to < x.from {
-			continue
-		}
-		if c.from > x.to {
-			break
-		}
-		if c.from > x.from {
-			fn(span{x.from, c.from - 1})
-		}
-		if c.to >= x.to {
-			return
-		}
-		x.from = c.to + 1
-	}
-	fn(x)
-}
-
-// Run verifies. The error is for what could not be read, not for what is wrong.
-func Run(ctx context.Context, in Input) (*Report, error) {
-	rep := &Report{Tier: "self-checked only"}
-	cp, err := seal.VerifyCheckpoint(in.Checkpoint, in.VKeys...)
-	if err != nil {
-		rep.add(0, 0, "checkpoint: %v", err)
-		return rep, nil
-	}
-	rep.Origin, rep.Size = cp.Origin, cp.Size
-	older, err := checkpoints(rep, cp, in)
-	if err != nil {
-		return nil, err
-	}
-	entries := make([]seal.Entry, 0, min(cp.Size, 1<<24))
-	var tree hashes
-	err = in.Entries(func(e seal.Entry) error {
-		if uint64(len(entries)) >= cp.Size {
-			return nil
-		}
-		if err := ctx.Err(); err != nil {
+// skipTo hashes the entries below seq into the tree.
+func (r *run) skipTo(seq uint64) error {
+	for r.done < seq && !r.broken {
+		if _, _, err := r.nextEntry(); err != nil {
 			return err
-		}
-		entries = append(entries, e)
-		if err := tree.add(e); err != nil {
-			return err
-		}
-		for _, o := range older[tree.size] {
-			if root := tree.root(); root != o.Root {
-				rep.add(0, o.Size-1, "the log is not the one of an earlier checkpoint of size %d: it was rewritten or rolled back", o.Size)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read entries: %w", err)
-	}
-	if uint64(len(entries)) < cp.Size {
-		rep.add(uint64(len(entries)), cp.Size-1, "entries are missing from the log")
-		return rep, nil
-	}
-	if cp.Size > 0 && tree.root() != cp.Root {
-		rep.add(0, cp.Size-1, "the entries do not hash to the signed root")
-	}
-	return rep, rep.rows(ctx, in, entries)
-}
-
-// checkpoints verifies the earlier ones and sorts them by size.
-func checkpoints(rep *Report, cp seal.Checkpoint, in Input) (map[uint64][]seal.Checkpoint, error) {
-	older := make(map[uint64][]seal.Checkpoint)
-	for _, b := range in.Against {
-		o, err := seal.VerifyCheckpoint(b, in.VKeys...)
-		if err != nil {
-			rep.add(0, 0, "earlier checkpoint: %v", err)
-			continue
-		}
-		if o.Size > cp.Size {
-			rep.add(cp.Size, o.Size-1, "the log was cut off: an earlier checkpoint has %d entries, this log %d", o.Size, cp.Size)
-			continue
-		}
-		older[o.Size] = append(older[o.Size], o)
-	}
-	if n := len(in.Against); n > 0 {
-		rep.Tier = fmt.Sprintf("compared with %d earlier checkpoint(s)", n)
-	}
-	return older, nil
-}
-
-// rows compares every row with its entry and every absence with its reason.
-func (r *Report) rows(ctx context.Context, in Input, entries []seal.Entry) error {
-	var missing, expired []span
-	var redactions []redaction
-	var withheld []gone
-	next := uint64(0)
-	err := in.Rows(func(row Row) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		seq := row.Record.Seq
-		switch {
-		case seq < next:
-			r.add(seq, seq, "row is out of order or doubled")
-			return nil
-		case seq > next:
-			missing = append(missing, span{next, seq - 1})
-		}
-		next = seq + 1
-		if seq >= uint64(len(entries)) {
-			r.Unsealed++
-			return nil
-		}
-		if row.Entry != entries[seq] {
-			r.add(seq, seq, "row does not match its sealed entry")
-			return nil
-		}
-		r.Rows++
-		if len(row.Withheld) > 0 {
-			r.Redacted++
-		}
-		last := record.NumFields
-		for _, u := range row.Withheld {
-			if stands(row.Record, u) {
-				r.add(seq, seq, "a value of %s stands where the sealed one was removed", u.Slot)
-			}
-			if u.Slot != last { // once for all pieces of a line
-				withheld = append(withheld, gone{seq, u.Slot})
-				last = u.Slot
-			}
-		}
-		if k := row.Record.Kind; k == record.KindExpiry || k == record.KindRedaction {
-			s, err := spansOf(row.Record)
-			if err != nil {
-				r.add(seq, seq, "%s without a readable target: %v", k, err)
-				return nil
-			}
-			for _, x := range s {
-				if x.to >= seq {
-					r.add(seq, seq, "%s of rows that come after it", k)
-				}
-			}
-			if k == record.KindExpiry {
-				expired = append(expired, s...)
-			} else {
-				redactions = append(redactions, redactionOf(row.Record, s))
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read rows: %w", err)
-	}
-	if n := uint64(len(entries)); next < n {
-		missing = append(missing, span{next, n - 1})
-	}
-	expired = sorted(expired)
-	for _, m := range missing {
-		r.Expired += m.to - m.from + 1
-		uncovered(m, expired, func(x span) {
-			r.Expired -= x.to - x.from + 1
-			r.add(x.from, x.to, "rows are missing and no sealed expiry names them")
-		})
-	}
-	for _, w := range withheld {
-		if !slices.ContainsFunc(redactions, func(d redaction) bool { return d.covers(w.seq, w.slot) }) {
-			r.add(w.seq, w.seq, "%s is missing and no sealed redaction names it", w.slot)
 		}
 	}
 	return nil
 }
 
-// hashes is the right edge of an RFC 6962 tree.
-type hashes struct {
-	edge []tlog.Hash // complete subtrees, largest first
-	size uint64
-}
-
-func (h *hashes) add(e seal.Entry) error {
-	b, err := e.AppendBinary(nil)
+// nextEntry takes the next entry into the tree. ok is false when there is none
+// left to compare with, which has been reported then.
+func (r *run) nextEntry() (e seal.Entry, ok bool, err error) {
+	if r.broken {
+		return e, false, nil
+	}
+	e, err, ok = r.pull()
+	if ok && err == nil {
+		r.tree.add(e.LeafHash())
+		r.done++
+		if r.done%progressEvery == 0 {
+			r.progress()
+			if err := r.ctx.Err(); err != nil {
+				return e, false, err
+			}
+		}
+		for _, o := range r.older[r.done] {
+			if r.tree.root() != o.Root {
+				r.rep.add(0, o.Size-1, Problem{
+					What:   fmt.Sprintf("the log is not the one of an earlier checkpoint of size %d: it was rewritten or rolled back", o.Size),
+					Advice: adviceHistory,
+				})
+			}
+		}
+		return e, true, nil
+	}
+	what := "entries are missing from the log"
 	if err != nil {
-		return err
+		if !errors.Is(err, seal.ErrBundle) && !errors.Is(err, seal.ErrEntry) && !errors.Is(err, fs.ErrNotExist) {
+			return e, false, fmt.Errorf("read entries: %w", err)
+		}
+		what = fmt.Sprintf("entries cannot be read: %v", err)
 	}
-	h.edge = append(h.edge, tlog.RecordHash(b))
-	h.size++
-	for n := h.size; n%2 == 0; n /= 2 {
-		k := len(h.edge)
-		h.edge[k-2] = tlog.NodeHash(h.edge[k-2], h.edge[k-1])
-		h.edge = h.edge[:k-1]
-	}
-	return nil
+	r.broken = true
+	r.rep.add(r.done, r.cp.Size-1, Problem{What: what, Advice: adviceLog})
+	return e, false, nil
 }
 
-func (h *hashes) root() tlog.Hash {
-	if len(h.edge) == 0 {
-		return tlog.Hash{}
+func (r *run) progress() {
+	if r.Progress != nil {
+		r.Progress(r.done, r.cp.Size)
 	}
-	r := h.edge[len(h.edge)-1]
-	for i := len(h.edge) - 2; i >= 0; i-- {
-		r = tlog.NodeHash(h.edge[i], r)
-	}
-	return r
 }
