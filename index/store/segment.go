@@ -55,8 +55,12 @@ type Segment struct {
 	next       atomic.Uint64 // seq behind the last row
 	events     atomic.Uint64
 	refs       atomic.Int64 // 1 of the store, 1 per reader
-	retired    atomic.Bool  // the store's reference is given up
-	whole      sync.Map     // first seq → checksum of blocks that were checked
+	retired    atomic.Bool  // the store's reference is given up: no new readers
+	closed     chan struct{}
+	closeErr   error      // of the file; set before closed is closed
+	watched    []*os.File // of a replaced generation: see watch
+	whole      sync.Map   // first seq → checksum of blocks that were checked
+	dicts      *dictionaries
 }
 
 // FilterKey is the key of the segment's identifier filters.
@@ -86,7 +90,7 @@ func (s *Segment) Size() int64 {
 // that rotted on the disk must never be shown as what was received. A block that
 // was found whole is not checked again while the segment stays open.
 func (s *Segment) OpenBlock(data []byte) (*Block, error) {
-	b, err := OpenBlock(data)
+	b, err := s.ReadBlock(data)
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +102,16 @@ func (s *Segment) OpenBlock(data []byte) (*Block, error) {
 		return nil, err
 	}
 	s.whole.Store(b.first, sum)
+	return b, nil
+}
+
+// ReadBlock is OpenBlock without the check of the checksum.
+func (s *Segment) ReadBlock(data []byte) (*Block, error) {
+	b, err := OpenBlock(data)
+	if err != nil {
+		return nil, err
+	}
+	b.seg = s
 	return b, nil
 }
 
@@ -120,7 +134,16 @@ func (s *Segment) acquire() bool {
 // release drops a reference; the last one closes the file.
 func (s *Segment) release() {
 	if s.refs.Add(-1) == 0 {
-		_ = s.db.Close() // read side: nothing is lost by a failed close
+		s.dicts.forget(s)
+		s.closeErr = s.db.Close()
+		close(s.closed)
+	}
+}
+
+// retire gives up the store's reference: who reads goes on, nobody begins.
+func (s *Segment) retire() {
+	if s.retired.CompareAndSwap(false, true) {
+		s.release()
 	}
 }
 
@@ -144,19 +167,49 @@ func initialMap(readOnly bool) int {
 }
 
 func openSegment(dir string, id uint64, readOnly bool, o *Options) (*Segment, error) {
+	for {
+		s, again, err := tryOpenSegment(dir, id, readOnly, o)
+		if !again {
+			return s, err
+		}
+	}
+}
+
+// tryOpenSegment opens the segment; again is true when another process replaced
+// the file between its opening and its locking: whoever waits for the readers of
+// the old one did not see this one.
+func tryOpenSegment(dir string, id uint64, readOnly bool, o *Options) (_ *Segment, again bool, err error) {
 	path := filepath.Join(dir, recordsFile)
 	// bbolt makes what it does not find; opening must not create.
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("open segment %d: %w", id, err)
+	before, err := os.Stat(path)
+	if err != nil {
+		return nil, false, fmt.Errorf("open segment %d: %w", id, err)
 	}
-	db, err := bolt.Open(path, 0o600, boltOptions(readOnly, o.OpenFile))
+	s, err := loadSegment(dir, id, readOnly, o)
+	if err != nil {
+		return nil, false, err
+	}
+	after, err := os.Stat(path)
+	if err != nil || !os.SameFile(before, after) {
+		err = errors.Join(err, s.db.Close())
+	} else {
+		return s, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("open segment %d: %w", id, err)
+	}
+	return nil, true, nil
+}
+
+func loadSegment(dir string, id uint64, readOnly bool, o *Options) (*Segment, error) {
+	db, err := bolt.Open(filepath.Join(dir, recordsFile), 0o600, boltOptions(readOnly, o.OpenFile))
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("open segment %d: %w", id, ErrLocked)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open segment %d: %w", id, err)
 	}
-	s := &Segment{ID: id, dir: dir, db: db, Packed: readOnly}
+	s := &Segment{ID: id, dir: dir, db: db, dicts: o.dictionaries(), Packed: readOnly, closed: make(chan struct{})}
 	s.refs.Store(1)
 	err = db.View(func(tx *bolt.Tx) error {
 		m := tx.Bucket(bucketMeta)

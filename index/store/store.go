@@ -12,6 +12,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -26,6 +27,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"custody/ingest"
 )
@@ -36,6 +38,16 @@ type Options struct {
 	ReadOnly bool
 	// OpenFile opens the database files; nil is os.OpenFile. Tests inject faults here.
 	OpenFile func(name string, flag int, perm os.FileMode) (*os.File, error)
+
+	dicts *dictionaries
+}
+
+// dictionaries of the segments of one store.
+func (o *Options) dictionaries() *dictionaries {
+	if o.dicts == nil {
+		o.dicts = new(dictionaries)
+	}
+	return o.dicts
 }
 
 // Store is a folder of segments. Commit, Roll, Replace, Drop and Reopen are for
@@ -46,6 +58,7 @@ type Store struct {
 
 	mu       sync.RWMutex
 	segments []*Segment // ascending; the last is written to
+	old      []*Segment // replaced or dropped, and not known to be closed
 }
 
 // Create makes an empty store in dir, whose first seq will be first. created is Unix nanoseconds.
@@ -197,11 +210,12 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, seg := range s.segments {
-		if seg.retired.CompareAndSwap(false, true) {
-			seg.release()
-		}
+		seg.retire()
 	}
-	s.segments = nil
+	for _, g := range s.old {
+		g.unwatch()
+	}
+	s.segments, s.old = nil, nil
 	return nil
 }
 
@@ -303,9 +317,7 @@ func (s *Store) Commit(c *Commit) error {
 // fails while a reader still holds the old file; call it again then.
 func (s *Store) Reopen() error {
 	a := s.Active()
-	if a.retired.CompareAndSwap(false, true) {
-		a.release()
-	}
+	a.retire()
 	if a.refs.Load() > 0 {
 		return fmt.Errorf("reopen segment %d: readers are not done with it", a.ID)
 	}
@@ -382,7 +394,7 @@ func (s *Store) Find(seq uint64) *Segment {
 	return nil
 }
 
-// Drop unlinks a closed segment as a whole.
+// Drop unlinks a closed segment as a whole. Its bytes are gone when Settle says so.
 func (s *Store) Drop(id uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -391,17 +403,138 @@ func (s *Store) Drop(id uint64) error {
 		return fmt.Errorf("drop segment %d: not a closed segment", id)
 	}
 	seg := s.segments[i]
-	gone := seg.dir + ".gone"
+	gone := seg.goneDir()
+	if err := seg.watch(); err != nil {
+		return fmt.Errorf("drop segment %d: %w", id, err)
+	}
 	if err := os.Rename(seg.dir, gone); err != nil {
 		return fmt.Errorf("drop segment %d: %w", id, err)
 	}
 	s.segments = slices.Delete(s.segments, i, i+1)
-	seg.release()
+	s.old = append(s.old, seg)
+	seg.retire()
 	if err := syncDir(s.dir); err != nil {
 		return fmt.Errorf("drop segment %d: %w", id, err)
 	}
 	if err := os.RemoveAll(gone); err != nil {
 		return fmt.Errorf("drop segment %d: %w", id, err)
+	}
+	return syncDir(s.dir)
+}
+
+func (s *Segment) goneDir() string { return s.dir + ".gone" }
+
+// Settle waits until every generation that was replaced or dropped before the
+// call is closed, by the readers of this process and by others that verify the
+// folder beside it: until then an open file keeps the erased bytes alive. It then
+// removes what is left of them and makes that durable.
+func (s *Store) Settle(ctx context.Context) error {
+	return s.settle(func(g *Segment) error {
+		select {
+		case <-g.closed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		for !g.unread() {
+			select {
+			case <-time.After(20 * time.Millisecond): // a lock of another process tells nobody when it goes
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	})
+}
+
+// errHeld: a generation that somebody reads.
+var errHeld = errors.New("held by a reader")
+
+// Tidy is Settle for what is closed already; it waits for nobody.
+func (s *Store) Tidy() error {
+	return s.settle(func(g *Segment) error {
+		select {
+		case <-g.closed:
+			if g.unread() {
+				return nil
+			}
+		default:
+		}
+		return errHeld
+	})
+}
+
+func (s *Store) settle(closed func(*Segment) error) error {
+	s.mu.RLock()
+	old := slices.Clone(s.old)
+	s.mu.RUnlock()
+	for _, g := range old {
+		err := closed(g)
+		if errors.Is(err, errHeld) {
+			continue
+		}
+		if err == nil {
+			err = s.remove(g)
+		}
+		if err != nil {
+			return fmt.Errorf("erase generation %d of segment %d: %w", g.Generation, g.ID, err)
+		}
+		s.mu.Lock()
+		g.unwatch()
+		s.old = slices.DeleteFunc(s.old, func(o *Segment) bool { return o == g })
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// searchLock is the file of a search index that its readers hold a shared lock on.
+const searchLock = "root.bolt"
+
+// watch keeps a handle of the files that readers in other processes lock, before
+// these lose their names.
+func (s *Segment) watch() error {
+	s.unwatch()
+	for _, path := range []string{filepath.Join(s.dir, recordsFile), filepath.Join(s.SearchDir(), searchLock)} {
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s.watched = append(s.watched, f)
+	}
+	return nil
+}
+
+// unread reports whether no process holds a lock on the watched files.
+func (s *Segment) unread() bool {
+	for _, f := range s.watched {
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Segment) unwatch() {
+	for _, f := range s.watched {
+		_ = f.Close() // was only watched
+	}
+	s.watched = nil
+}
+
+// remove removes what is left of a closed generation, durably.
+func (s *Store) remove(g *Segment) error {
+	if g.closeErr != nil {
+		return g.closeErr // the file may be mapped still; a restart ends that
+	}
+	for _, left := range []string{g.SearchDir(), g.goneDir()} {
+		if err := os.RemoveAll(left); err != nil {
+			return err
+		}
+	}
+	if err := syncDir(g.dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // dropped
+		return err
 	}
 	return syncDir(s.dir)
 }
@@ -489,7 +622,8 @@ func (w *Rewriter) Abort() {
 }
 
 // Swap makes the new generation durable and puts it in the old one's place by
-// one rename; then the old bytes are gone once their last reader is.
+// one rename. Nobody begins to read the old one after that; its bytes are gone
+// when Settle says so.
 func (w *Rewriter) Swap() error {
 	if err := w.flush(); err != nil {
 		return err
@@ -507,6 +641,9 @@ func (w *Rewriter) Swap() error {
 	if i < 0 {
 		return fmt.Errorf("rewrite segment %d: %w", w.seg.ID, errClosed)
 	}
+	if err := w.seg.watch(); err != nil {
+		return fmt.Errorf("rewrite segment %d: %w", w.seg.ID, err)
+	}
 	if err := os.Rename(w.path, filepath.Join(w.seg.dir, recordsFile)); err != nil {
 		return fmt.Errorf("rewrite segment %d: %w", w.seg.ID, err)
 	}
@@ -518,7 +655,8 @@ func (w *Rewriter) Swap() error {
 		return err
 	}
 	s.segments[i] = seg
-	w.seg.release()
+	s.old = append(s.old, w.seg)
+	w.seg.retire()
 	return sweepSegment(seg)
 }
 
