@@ -1,15 +1,12 @@
 package index
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
-	"custody/index/store"
-	"custody/index/verify"
+	"custody/index/seal"
 	"custody/ingest/record"
 )
 
@@ -23,16 +20,33 @@ type overlay struct {
 	amend map[uint64][]*record.Record // target seq → amendments in seq order
 	masks map[uint64][]mask
 	dirty []uint64 // targets, ascending
+
+	orphans []*record.Record // amendments of which a target has expired
+	fresh   []uint64         // targets of amendments that came since freshTargets was called
+
+	erasing sync.Mutex // one erasure at a time; held until it is stated
+	owed    map[uint64]debt
 }
 
 // mask is one redaction of one row.
 type mask struct {
 	by     uint64 // seq of the redaction row
 	fields []record.Field
+	// cut says what goes where the row alone does not show it, since the value
+	// stands in a row that amends this one, or in the one that this one amends.
+	cut *cut
+}
+
+// apply takes out of the row what the mask names; it returns the sealed units.
+func (m *mask) apply(r *record.Record) []seal.Unit {
+	if m.cut != nil {
+		return m.cut.apply(r)
+	}
+	return redactRow(r, m.fields)
 }
 
 func newOverlay() *overlay {
-	return &overlay{amend: make(map[uint64][]*record.Record), masks: make(map[uint64][]mask)}
+	return &overlay{amend: make(map[uint64][]*record.Record), masks: make(map[uint64][]mask), owed: make(map[uint64]debt)}
 }
 
 func (o *overlay) mark(target uint64) {
@@ -50,41 +64,79 @@ func (o *overlay) addAmendment(target uint64, r *record.Record) {
 		}
 	}
 	o.amend[target] = append(o.amend[target], r)
+	o.fresh = append(o.fresh, target)
 	o.mark(target)
 }
 
-// addMasks masks the targets at once.
-func (o *overlay) addMasks(targets []uint64, m mask) {
+// addMasks masks the targets at once; what cuts names of them, by its cut.
+func (o *overlay) addMasks(targets []uint64, m mask, cuts map[uint64]*cut) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, t := range targets {
 		if slices.ContainsFunc(o.masks[t], func(have mask) bool { return have.by == m.by }) {
 			continue
 		}
-		o.masks[t] = append(o.masks[t], m)
-		// What an amendment says of the target goes as well.
+		one := m
+		one.cut = cuts[t]
+		o.masks[t] = append(o.masks[t], one)
+		o.mark(t)
+	}
+	if len(cuts) == 0 {
+		return
+	}
+	// What an amendment says of its target is masked with the row that says it.
+	for _, t := range o.dirty {
 		for i, a := range o.amend[t] {
-			if c, err := record.Parse(a.AppendJSON(nil)); err == nil {
-				redactRow(c, m.fields)
-				o.amend[t][i] = c
+			c := cuts[a.Seq]
+			if c == nil {
+				continue
+			}
+			if masked, err := record.Parse(a.AppendJSON(nil)); err == nil {
+				c.apply(masked)
+				o.amend[t][i] = masked
 			}
 		}
-		o.mark(t)
 	}
 }
 
-// withAmendments adds the rows that amend the targets, in ascending order.
-func (o *overlay) withAmendments(targets []uint64) []uint64 {
+// amendments returns the rows that amend the target, as masked; not to be changed.
+func (o *overlay) amendments(target uint64) []*record.Record {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	out := slices.Clone(targets)
-	for _, t := range targets {
-		for _, a := range o.amend[t] {
-			out = append(out, a.Seq)
+	return slices.Clone(o.amend[target])
+}
+
+// freshTargets returns the targets of amendments that came since the last call.
+func (o *overlay) freshTargets() []uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	fresh := o.fresh
+	o.fresh = nil
+	return fresh
+}
+
+// orphan notes amendments whose target is gone.
+func (o *overlay) orphan(target uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.dropTarget(target)
+	o.unmark(target)
+}
+
+func (o *overlay) dropTarget(t uint64) {
+	for _, a := range o.amend[t] {
+		if !slices.ContainsFunc(o.orphans, func(have *record.Record) bool { return have.Seq == a.Seq }) {
+			o.orphans = append(o.orphans, a)
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	delete(o.amend, t)
+}
+
+// orphaned returns the amendments of which at least one target is gone.
+func (o *overlay) orphaned() []*record.Record {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	return slices.Clone(o.orphans)
 }
 
 // touches reports whether a row in [from, to] has something in the overlay.
@@ -140,15 +192,19 @@ func (o *overlay) forget(done map[uint64][]mask) {
 	}
 }
 
-// drop forgets everything about rows that are gone.
+// drop forgets rows that are gone; amendments of theirs that are not are orphans now.
 func (o *overlay) drop(rows []uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, t := range rows {
 		delete(o.masks, t)
-		delete(o.amend, t)
+		o.dropTarget(t)
 		o.unmark(t)
 	}
+	o.orphans = slices.DeleteFunc(o.orphans, func(a *record.Record) bool {
+		_, gone := slices.BinarySearch(rows, a.Seq)
+		return gone
+	})
 }
 
 func (o *overlay) unmark(t uint64) {
@@ -166,12 +222,13 @@ func (o *overlay) applyMasks(r *record.Record) {
 	masks := slices.Clone(o.masks[r.Seq])
 	o.mu.RUnlock()
 	for _, m := range masks {
-		redactRow(r, m.fields)
+		m.apply(r)
 	}
 }
 
 // apply turns the sealed row r into the effective record, in place. It reports
-// whether anything changed.
+// whether anything changed. Amendments are masked themselves: what they say after
+// a redaction stands.
 func (o *overlay) apply(r *record.Record) bool {
 	o.mu.RLock()
 	amend, masks := slices.Clone(o.amend[r.Seq]), slices.Clone(o.masks[r.Seq])
@@ -179,11 +236,11 @@ func (o *overlay) apply(r *record.Record) bool {
 	if len(amend) == 0 && len(masks) == 0 {
 		return false
 	}
+	for _, m := range masks {
+		m.apply(r)
+	}
 	for _, a := range amend {
 		amendRecord(r, a)
-	}
-	for _, m := range masks {
-		redactRow(r, m.fields)
 	}
 	return true
 }
@@ -234,76 +291,4 @@ func parseFields(s string) []record.Field {
 		}
 	}
 	return out
-}
-
-// deriveOverlay reads all sealed amendments and redactions. A redaction whose
-// target still holds what was to go was interrupted: its mask stays until the
-// rewrite is done.
-func (l *Ledger) deriveOverlay() error {
-	type redaction struct {
-		ranges []string
-		mask   mask
-	}
-	var redactions []redaction
-	for _, seg := range l.store.Segments() {
-		err := seg.View(func(tx *store.Tx) (err error) {
-			tx.Blocks(seg.First, seg.Next(), false, func(_ uint64, data []byte) bool {
-				blk, oerr := store.OpenBlock(data)
-				if oerr != nil || !blk.HasKind(record.KindAmendment) && !blk.HasKind(record.KindRedaction) {
-					return true // damage is verify's to report; it must not keep the server down
-				}
-				_, kinds, _, _, terr := blk.Times()
-				if terr != nil {
-					return true
-				}
-				for i, k := range kinds {
-					if k != record.KindAmendment && k != record.KindRedaction {
-						continue
-					}
-					var r record.Record
-					if err = blk.Row(i, &r); err != nil {
-						return false
-					}
-					if k == record.KindAmendment {
-						if err = l.applyRow(&r); err != nil {
-							return false
-						}
-						continue
-					}
-					red := redaction{ranges: slices.Clone(r.List(record.About)), mask: mask{by: r.Seq}}
-					for _, a := range r.List(record.Attributes) {
-						if names, ok := strings.CutPrefix(a, "fields="); ok {
-							red.mask.fields = parseFields(names)
-						}
-					}
-					redactions = append(redactions, red)
-				}
-				return true
-			})
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("read amendments and redactions of segment %d: %w", seg.ID, err)
-		}
-	}
-	for _, red := range redactions {
-		var pending []uint64
-		for _, s := range red.ranges {
-			from, to, err := verify.ParseRange(s)
-			if err != nil {
-				return fmt.Errorf("read redaction %d: %w", red.mask.by, err)
-			}
-			for seq := from; seq <= to; seq++ {
-				r, err := l.row(seq)
-				if errors.Is(err, ErrNotFound) {
-					continue // expired since
-				}
-				if err == nil && holdsAny(r, red.mask.fields) {
-					pending = append(pending, seq)
-				}
-			}
-		}
-		l.overlay.addMasks(pending, red.mask)
-	}
-	return nil
 }

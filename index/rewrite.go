@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
-	"custody/index/query"
 	"custody/index/seal"
 	"custody/index/search"
 	"custody/index/store"
@@ -16,7 +16,8 @@ import (
 
 // Packing, redaction and expiry are one act: read a closed segment, write the
 // rows that stay, densely and under the present overlay, into its next
-// generation with a fresh search index, and swap that in by one rename.
+// generation with a fresh search index, and swap that in by one rename. A reader
+// may hold the old generation for a moment longer: see erasure.go.
 
 // rowSalt is the secret of one row.
 type rowSalt struct {
@@ -188,7 +189,7 @@ func (r *rewriter) eachBlock(ctx context.Context, fn func(*store.Block) error) e
 					return false
 				}
 				var blk *store.Block
-				if blk, err = store.OpenBlock(data); err == nil {
+				if blk, err = r.seg.ReadBlock(data); err == nil {
 					if err = blk.Verify(); err == nil {
 						err = fn(blk)
 					}
@@ -313,11 +314,10 @@ func (r *rewriter) redact(row *record.Record, salt rowSalt, masks []mask) (rowSa
 	if err != nil {
 		return salt, err
 	}
-	var fields []record.Field
+	var units []seal.Unit
 	for _, m := range masks {
-		fields = append(fields, m.fields...)
+		units = append(units, m.apply(row)...)
 	}
-	units := redactRow(row, fields)
 	if err := residue.Withhold(r.committer, before, units...); err != nil {
 		return salt, fmt.Errorf("redact seq %d: %w", row.Seq, err)
 	}
@@ -365,146 +365,6 @@ func (r *rewriter) addDocs(next uint64) error {
 	return err
 }
 
-// erase rewrites every segment that has masked rows, the active one included
-// (it is closed for that), and states it when all are erased from live files.
-func (l *Ledger) erase(ctx context.Context) error {
-	l.maintenance.Lock()
-	defer l.maintenance.Unlock()
-	if l.overlay.hasMasks(l.store.Active().First) {
-		if err := l.closeActive(ctx); err != nil {
-			return err
-		}
-	}
-	for _, seg := range l.store.Segments() {
-		if seg == l.store.Active() || !l.overlay.masksIn(seg.First, seg.Next()) {
-			continue
-		}
-		if _, err := l.rewrite(ctx, seg, nil); err != nil {
-			return err
-		}
-	}
-	_, err := l.State(ctx, record.KindLifecycle, func(r *record.Record) {
-		r.Add(record.Attributes, "event=erased", "")
-	})
-	return err
-}
-
-// closeActive makes the writer begin a new segment and waits until the old one is sealed.
-func (l *Ledger) closeActive(ctx context.Context) error {
-	l.rollSoon.Store(true)
-	if _, err := l.State(ctx, record.KindLifecycle, func(r *record.Record) {
-		r.Add(record.Attributes, "event=segment", "")
-	}); err != nil {
-		return err
-	}
-	first := l.store.Active().First
-	for l.sealedSize() < first {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	return nil
-}
-
-// Expiry erases records that have outlived their retention class.
-type Expiry struct {
-	Class  string
-	Policy string       // the rule in its own words, for the certificate
-	Query  *query.Query // which records belong to the class
-	Before int64        // received before, Unix nanoseconds
-}
-
-// Certificate states an expiry.
-type Certificate struct {
-	Seq     uint64 // of the sealed expiry row; 0 when nothing expired
-	Records int
-	Bytes   int64 // freed on disk
-}
-
-// Expire erases every sealed record of the class that was received before the
-// bound, physically, and seals a certificate of disposal. Of what custody states
-// itself only heartbeats and gaps of that age go with them.
-func (l *Ledger) Expire(ctx context.Context, x Expiry) (Certificate, error) {
-	l.maintenance.Lock()
-	defer l.maintenance.Unlock()
-	var cert Certificate
-	if a := l.store.Active(); a.Next() > a.First && l.oldestReceived(a) < x.Before {
-		if err := l.closeActive(ctx); err != nil {
-			return cert, err
-		}
-	}
-	m := x.Query.NewMatcher()
-	drop := func(r *record.Record) bool {
-		switch r.Kind {
-		case record.KindRecord, record.KindSummary:
-			return r.Received < x.Before && m.Match(r, nil)
-		case record.KindHeartbeat, record.KindGap:
-			return r.Received < x.Before
-		}
-		return false
-	}
-	for _, seg := range l.store.Segments() {
-		if seg == l.store.Active() || l.oldestReceived(seg) >= x.Before {
-			continue
-		}
-		// The certificate comes first: a crash behind it leaves rows that the next
-		// run erases, never rows that are gone without a word.
-		r := &rewriter{l: l, seg: seg, drop: drop}
-		if err := r.eachBlock(ctx, r.collect); err != nil {
-			return cert, err
-		}
-		gone := r.dropped
-		if len(gone) == 0 {
-			continue
-		}
-		size := seg.Size()
-		var err error
-		if cert.Seq, err = l.State(ctx, record.KindExpiry, func(r *record.Record) {
-			for _, s := range seqRanges(gone) {
-				r.Add(record.About, s, "")
-			}
-			r.Add(record.Attributes, fmt.Sprintf("count=%d", len(gone)), "")
-			r.Add(record.Attributes, "class="+x.Class, "")
-			r.Set(record.DecisionPolicyID, x.Class, "")
-			r.Set(record.DecisionReason, x.Policy, "")
-		}); err != nil {
-			return cert, err
-		}
-		named := make(map[uint64]bool, len(gone))
-		for _, seq := range gone {
-			named[seq] = true
-		}
-		// Exactly what the certificate names, whatever has matched since.
-		if _, err := l.rewrite(ctx, seg, func(r *record.Record) bool { return named[r.Seq] }); err != nil {
-			return cert, err
-		}
-		cert.Records += len(gone)
-		cert.Bytes += size
-		if next := l.segment(seg.ID); next != nil {
-			cert.Bytes -= next.Size()
-		}
-	}
-	return cert, nil
-}
-
-// oldestReceived is the least received of a segment.
-func (l *Ledger) oldestReceived(seg *store.Segment) int64 {
-	oldest := int64(1<<63 - 1)
-	_ = seg.View(func(tx *store.Tx) error {
-		tx.Blocks(0, ^uint64(0), false, func(_ uint64, data []byte) bool {
-			if blk, err := store.OpenBlock(data); err == nil {
-				lo, _ := blk.ReceivedBounds()
-				oldest = min(oldest, lo)
-			}
-			return false // blocks are in the order of received
-		})
-		return nil
-	})
-	return oldest
-}
-
 // reopenIndex opens a segment's index again after a swap that failed.
 func (l *Ledger) reopenIndex(id uint64) {
 	seg := l.segment(id)
@@ -520,16 +380,15 @@ func (l *Ledger) reopenIndex(id uint64) {
 	}
 }
 
-// maintain packs segments that are closed and sealed, oldest first.
+// maintain packs segments that are closed and sealed, oldest first, and resumes
+// what was not erased to the end.
 func (l *Ledger) maintain(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { l.eraseLoop(ctx) })
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
-		if l.overlay.hasMasks(0) { // an erasure that a stop or a fault interrupted
-			if err := l.erase(ctx); err != nil && ctx.Err() == nil {
-				l.log.Error("erase what was redacted", "error", err)
-			}
-		}
 		for _, seg := range l.store.Segments() {
 			if ctx.Err() != nil {
 				return
