@@ -38,16 +38,6 @@ type Options struct {
 	ReadOnly bool
 	// OpenFile opens the database files; nil is os.OpenFile. Tests inject faults here.
 	OpenFile func(name string, flag int, perm os.FileMode) (*os.File, error)
-
-	dicts *dictionaries
-}
-
-// dictionaries of the segments of one store.
-func (o *Options) dictionaries() *dictionaries {
-	if o.dicts == nil {
-		o.dicts = new(dictionaries)
-	}
-	return o.dicts
 }
 
 // Store is a folder of segments. Commit, Roll, Replace, Drop and Reopen are for
