@@ -189,7 +189,7 @@ func (r *rewriter) eachBlock(ctx context.Context, fn func(*store.Block) error) e
 					return false
 				}
 				var blk *store.Block
-				if blk, err = r.seg.ReadBlock(data); err == nil {
+				if blk, err = store.OpenBlock(data); err == nil {
 					if err = blk.Verify(); err == nil {
 						err = fn(blk)
 					}
