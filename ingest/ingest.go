@@ -4,9 +4,10 @@
 // A receiver (a syslog listener, a tailed file, an import) reads lines into a
 // [Batch] and hands it to a [Sink]. The sink blocks while the ledger is behind,
 // so a receiver that can stop reading does, and one that cannot (UDP) counts
-// what it had to drop and states it as a [Gap]. A batch's cursors are committed
-// in the same transaction as its lines: after a crash either both are there or
-// neither.
+// what it had to drop and states it as a [Gap]. Between the two stands a [Gate],
+// so that a sender that floods waits for itself and not the others for it. A
+// batch's cursors are committed in the same transaction as its lines: after a
+// crash either both are there or neither.
 package ingest
 
 import (

@@ -28,6 +28,7 @@ const (
 // conn is one stream connection. Everything but seen belongs to its goroutine.
 type conn struct {
 	l    *Listener
+	sink ingest.Sink
 	nc   net.Conn // the socket
 	rw   net.Conn // nc, or TLS over it
 	peer netip.Addr
@@ -44,7 +45,7 @@ type conn struct {
 }
 
 func newConn(l *Listener, nc net.Conn) *conn {
-	c := &conn{l: l, nc: nc, rw: nc, fr: framer{max: l.cfg.MaxMessage}}
+	c := &conn{l: l, sink: ingest.Divide(l.sink), nc: nc, rw: nc, fr: framer{max: l.cfg.MaxMessage}}
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		c.peer = a.AddrPort().Addr().Unmap().WithZone("")
 	}
@@ -192,7 +193,7 @@ func (c *conn) submit(ctx context.Context, lo, hi int, now int64) bool {
 		c.cursor = c.l.cursorPrefix() + c.peerName() + "/" + strconv.FormatInt(now, 36) + "-" + strconv.FormatUint(c.l.serial.Add(1), 36)
 		b.Cursors = []ingest.Cursor{{Key: c.cursor, Value: strconv.AppendInt(nil, now, 10)}}
 	}
-	c.failed = !c.l.submit(ctx, b)
+	c.failed = !c.l.submit(ctx, c.sink, b)
 	return !c.failed
 }
 
@@ -209,11 +210,11 @@ func (c *conn) finish(submit context.Context) {
 	if c.cursor == "" || c.failed {
 		return
 	}
-	c.l.submit(submit, &ingest.Batch{Source: c.l.cfg.Source, Peer: c.peer, Cursors: []ingest.Cursor{{Key: c.cursor}}})
+	c.l.submit(submit, c.sink, &ingest.Batch{Source: c.l.cfg.Source, Peer: c.peer, Cursors: []ingest.Cursor{{Key: c.cursor}}})
 }
 
-// submit hands b to the sink and counts it.
-func (l *Listener) submit(ctx context.Context, b *ingest.Batch) bool {
+// submit hands b to sink, that of its sender, and counts it.
+func (l *Listener) submit(ctx context.Context, sink ingest.Sink, b *ingest.Batch) bool {
 	lines := int64(len(b.Lines))
 	var size, defects, truncated int64
 	for i := range b.Lines {
@@ -234,7 +235,7 @@ func (l *Listener) submit(ctx context.Context, b *ingest.Batch) bool {
 			done(err)
 		}
 	}
-	if err := l.sink.Submit(ctx, b); err != nil {
+	if err := sink.Submit(ctx, b); err != nil {
 		l.lose(lines, err)
 		return false
 	}

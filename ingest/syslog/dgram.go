@@ -259,7 +259,7 @@ func (p *packets) run(submit context.Context, ended <-chan struct{}) {
 		}
 		for c := p.q.pop(); c != nil; c = p.q.pop() {
 			for _, b := range p.batches(c) {
-				p.l.submit(submit, b)
+				p.l.submit(submit, p.l.sink, b)
 			}
 			p.q.free(c)
 			p.state(submit, false)
@@ -299,7 +299,7 @@ func (p *packets) state(submit context.Context, due bool) {
 		return
 	}
 	p.lost = 0
-	if !p.l.submit(submit, &ingest.Batch{Source: p.l.cfg.Source, Gaps: gaps}) {
+	if !p.l.submit(submit, p.l.sink, &ingest.Batch{Source: p.l.cfg.Source, Gaps: gaps}) {
 		p.l.log.Error("drops not recorded", "kernel", p.kernel, "queue", queued)
 	}
 }

@@ -220,7 +220,7 @@ func (s *session) garbage(submit context.Context, pos int, now int64) {
 	if n < c.buf.w-pos {
 		line.FullLength = c.buf.w - pos
 	}
-	c.l.submit(submit, &ingest.Batch{Source: c.l.cfg.Source, Peer: c.peer, Buf: raw, Lines: []ingest.Line{line}})
+	c.l.submit(submit, c.sink, &ingest.Batch{Source: c.l.cfg.Source, Peer: c.peer, Buf: raw, Lines: []ingest.Line{line}})
 }
 
 // push appends g to what is to be answered, once the window has room for it.
@@ -266,7 +266,7 @@ func (s *session) flush(submit context.Context, lo, hi int, now int64) bool {
 		}
 		signal(s.kick)
 	}
-	if !c.l.submit(submit, b) {
+	if !c.l.submit(submit, c.sink, b) {
 		g.state.Store(groupFailed)
 		signal(s.kick)
 		return false

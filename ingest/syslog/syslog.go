@@ -13,6 +13,8 @@
 //   - While the sink blocks, streams are not read, so that senders feel it. UDP is
 //     read on into a bounded queue; what does not fit there, or was dropped by the
 //     kernel before, is counted and submitted as a gap.
+//   - Every stream connection has a share of the sink to itself when the sink has
+//     shares (see [ingest.Gate]); the datagrams of a listener have one together.
 //   - A stream connection that has sent something leaves a cursor until it is closed
 //     in order. After a crash, the cursors left over become gaps of unknown count.
 //   - A RELP message is acknowledged when it is durable, and not before. What fails
