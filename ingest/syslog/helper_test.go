@@ -261,7 +261,7 @@ func runListener(tb testing.TB, l *Listener) *server {
 func checkGoroutines(tb testing.TB) {
 	tb.Helper()
 	var left string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		buf := make([]byte, 4<<20)
 		left = ""
 		for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {

@@ -240,7 +240,9 @@ func TestTooManyConnections(t *testing.T) {
 
 func TestIdleTimeout(t *testing.T) {
 	s := newLedger()
-	sv := start(t, Config{Network: "tcp", IdleTimeout: 200 * time.Millisecond}, s)
+	// Long enough that the busy sender is never kept from writing for three quarters
+	// of it, on a machine with more to do.
+	sv := start(t, Config{Network: "tcp", IdleTimeout: 3 * time.Second}, s)
 	quiet, busy := sv.dial(), sv.dial()
 	write(t, quiet, "<34>half")
 	stop := make(chan struct{})

@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
+	"io"
 	"math/big"
 	"net"
 	"os"
@@ -95,8 +97,7 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newLedger()
-	sv := start(t, Config{Network: "tls", TLS: cfg, HandshakeTimeout: 300 * time.Millisecond}, s)
-	plain := sv.dial() // never speaks TLS, and must not hold its place for ever
+	sv := start(t, Config{Network: "tls", TLS: cfg}, s)
 	c, err := tls.Dial("tcp", sv.Addr().String(), ca.client(t, ""))
 	if err != nil {
 		t.Fatal(err)
@@ -113,12 +114,26 @@ func TestTLS(t *testing.T) {
 	if len(s.snap().cursors) != 1 {
 		t.Errorf("cursors %v", s.snap().cursors)
 	}
-	sv.untilStats("failed handshake", func(st Stats) bool { return st.Failed == 1 && st.Connections == 1 })
-	plain.Close()
 	sv.stop()
-	if len(s.snap().cursors) != 0 {
-		t.Errorf("cursors %v", s.snap().cursors)
+	if st := sv.Stats(); st.Failed != 0 || len(s.snap().cursors) != 0 {
+		t.Errorf("%+v, cursors %v", st, s.snap().cursors)
 	}
+}
+
+// Who never speaks TLS must not hold its place for ever.
+func TestHandshakeTimeout(t *testing.T) {
+	cert, key := newAuthority(t).issue(t, "server")
+	cfg, err := ServerTLS(cert, key, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sv := start(t, Config{Network: "tls", TLS: cfg, HandshakeTimeout: 100 * time.Millisecond}, newLedger())
+	c := sv.dial()
+	c.SetReadDeadline(time.Now().Add(patience))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection is not closed: %v", err)
+	}
+	sv.untilStats("failed handshake", func(st Stats) bool { return st.Failed == 1 && st.Connections == 0 })
 }
 
 func TestMutualTLS(t *testing.T) {
