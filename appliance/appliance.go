@@ -183,7 +183,10 @@ func (a *Appliance) open(ctx context.Context) error {
 		Ledger: a.ledger, Auth: users, Now: a.clock, Log: a.log.With("part", "web"), Version: a.opt.Version,
 		Listeners: a.addresses, Tails: a.tailPatterns(), Metrics: a.metrics(),
 		TLS: !cfg.HTTP.Plain(), BaseURL: a.baseURL(), MinFree: max(1, uint64(cfg.Storage.Reserve)),
-		Admin: map[string]http.Handler{"POST " + admin.ImportPath: imports},
+		Admin: map[string]http.Handler{
+			"POST " + admin.ImportPath: imports,
+			"POST " + admin.VerifyPath: &verifier{ledger: a.ledger, clock: a.clock, log: a.log.With("part", "verify")},
+		},
 	})
 	return err
 }

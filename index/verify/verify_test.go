@@ -436,13 +436,10 @@ func TestManyProblems(t *testing.T) {
 	}
 }
 
-// TestMemory: of a history of two million rows, every second of which is expired
+// TestMemory: of a history of a million rows, every second of which is expired
 // and many of which are redacted, no more than a bit a row and set is kept.
 func TestMemory(t *testing.T) {
-	const size, perRow = 2_000_000, 1000
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
+	const size, perRow = 1_000_000, 1000
 	h := newHistory(t, size)
 	// Every 2,000th row names odd rows before it as expired or redacted.
 	kind := func(seq uint64) record.Kind {
@@ -488,8 +485,8 @@ func TestMemory(t *testing.T) {
 		}
 	}
 	rep := expect(t, in)
-	// Two sets of a bit a row are 500 kB; the rest is the test's own rows.
-	const bound = 3 << 20
+	// Two sets of a bit a row are 250 kB; the rest is the test's own rows.
+	const bound = 2 << 20
 	if most == 0 || most > bound {
 		t.Errorf("%d bytes at most, want up to %d", most, bound)
 	}
