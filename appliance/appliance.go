@@ -2,7 +2,6 @@ package appliance
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"custody/appliance/auth"
 	"custody/appliance/web"
 	"custody/index"
+	"custody/ingest"
 	"custody/ingest/syslog"
 	"custody/ingest/tail"
 )
@@ -50,6 +50,7 @@ type Appliance struct {
 	// Made by open, in this order; nil until then.
 	ledger    *index.Ledger
 	policies  *policies
+	gate      *ingest.Gate // before the ledger, for all receivers
 	listeners []*syslog.Listener
 	addresses []web.Listener
 	registry  *tail.Registry
@@ -109,8 +110,8 @@ func (a *Appliance) Run(ctx context.Context) (err error) {
 	servers := newGroup()
 	pages := a.server(receiverCtx, a.web.Handler(), true)
 	socket := a.server(receiverCtx, a.web.AdminHandler(), false)
-	servers.start(func() error { return a.serve(pages, a.pages, a.cfg.HTTP) })
-	servers.start(func() error { return a.serve(socket, a.socket, HTTP{}) })
+	servers.start(func() error { return pages.serve(a.pages, a.cfg.HTTP) })
+	servers.start(func() error { return socket.serve(a.socket, HTTP{}) })
 
 	var failure error
 	if err := a.announce(); err != nil {
@@ -178,7 +179,7 @@ func (a *Appliance) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	imports := &importer{cfg: cfg, ledger: a.ledger, registry: a.registry, spool: data, clock: a.clock, log: a.log.With("part", "import")}
+	imports := &importer{cfg: cfg, ledger: a.ledger, gate: a.gate, registry: a.registry, spool: data, clock: a.clock, log: a.log.With("part", "import")}
 	a.web, err = web.New(web.Options{
 		Ledger: a.ledger, Auth: users, Now: a.clock, Log: a.log.With("part", "web"), Version: a.opt.Version,
 		Listeners: a.addresses, Tails: a.tailPatterns(), Metrics: a.metrics(),
@@ -265,63 +266,4 @@ func (a *Appliance) baseURL() string {
 		}
 	}
 	return scheme + "://" + net.JoinHostPort(host, port)
-}
-
-// server is an HTTP server with every limit set. The administration socket has no
-// limit on a request's time: an import takes as long as it takes. Answers that
-// stream set their own deadline.
-func (a *Appliance) server(ctx context.Context, h http.Handler, network bool) *http.Server {
-	s := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-		// Live tails and imports end with the receivers.
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	if network {
-		s.WriteTimeout = 2 * time.Minute
-		s.Handler = a.bodyDeadline(h)
-	}
-	return s
-}
-
-// bodyDeadline bounds how long a request's body may take. Server.ReadTimeout would
-// also cut off answers that stream for longer, since it fails the read that waits
-// for the caller to go away.
-func (a *Appliance) bodyDeadline(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength != 0 {
-			// Connections that cannot do it are not those of a network.
-			_ = http.NewResponseController(w).SetReadDeadline(a.clock().Add(time.Minute))
-		}
-		h.ServeHTTP(w, r)
-	})
-}
-
-// serve runs s on l until it is shut down.
-func (a *Appliance) serve(s *http.Server, l net.Listener, h HTTP) error {
-	var err error
-	if h.TLSCert != "" {
-		s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		err = s.ServeTLS(l, h.TLSCert, h.TLSKey)
-	} else {
-		err = s.Serve(l)
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return fmt.Errorf("serve http: %w", err)
-}
-
-// shutdown lets requests end for a few seconds, then cuts them off.
-func shutdown(ctx context.Context, servers ...*http.Server) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	for _, s := range servers {
-		if s.Shutdown(ctx) != nil {
-			_ = s.Close() // the listener is closed already; there is nothing to do about a connection
-		}
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -309,5 +310,40 @@ level = "high"
 		if !strings.Contains(all, want) {
 			t.Errorf("warnings %q lack %q", all, want)
 		}
+	}
+}
+
+// Connections on which nothing was asked, and answers that never end, do not hold
+// the stop up.
+func TestStopIsPrompt(t *testing.T) {
+	s := start(t, "")
+	addr := strings.TrimPrefix(s.ready.URL, "http://")
+	for _, sent := range []string{"", "GET", "GET /readyz HTTP/1.1\r\nHost: x\r\n"} {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, sent); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tail, err := s.admin.Stream(t.Context(), http.MethodGet, "/api/v1/tail", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tail.Close()
+	// Connections are accepted in their order: those above are when this is answered.
+	s.fetch(t, "/api/v1/status")
+	began := time.Now()
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	// http.Server alone waits for five seconds.
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+	if _, err := io.Copy(io.Discard, tail); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the tail ended: %v", err)
 	}
 }

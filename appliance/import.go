@@ -18,6 +18,7 @@ import (
 type importer struct {
 	cfg      *Config
 	ledger   *index.Ledger
+	gate     *ingest.Gate
 	registry *tail.Registry
 	spool    string // folder on the data disk
 	clock    func() time.Time
@@ -52,7 +53,7 @@ func (i *importer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	last := i.clock()
 	res, err := tail.Import(r.Context(), r.Body, params.Get(admin.ParamName), tail.ImportConfig{
 		Source: src, Registry: i.registry, FingerprintKey: i.ledger.FingerprintKey(), SpoolDir: i.spool, Clock: i.clock,
-	}, i.ledger, i.ledger, func(p tail.Progress) {
+	}, i.gate.Share(), i.ledger, func(p tail.Progress) {
 		if now := i.clock(); now.Sub(last) >= tellEvery {
 			last = now
 			tell(admin.ImportProgress{Read: p.Read, Lines: p.Lines, Bytes: p.Bytes})

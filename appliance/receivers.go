@@ -16,6 +16,8 @@ import (
 
 // openReceivers makes and binds the listeners and makes the tailers.
 func (a *Appliance) openReceivers(ctx context.Context) error {
+	// A quarter of the queue is left to the appliance's own rows.
+	a.gate = ingest.NewGate(a.ledger, int64(a.cfg.Storage.QueueBytes)/4*3, a.clock)
 	for i := range a.cfg.Syslog {
 		s := &a.cfg.Syslog[i]
 		if err := a.listen(ctx, s, s.Network, syslogTransports[s.Network]); err != nil {
@@ -53,7 +55,7 @@ func (a *Appliance) listen(ctx context.Context, s *Syslog, network, transport st
 			return fmt.Errorf("configure %s: %w", s.Name, err)
 		}
 	}
-	l, err := syslog.New(cfg, a.ledger, a.ledger, a.log.With("part", "syslog", "listener", s.Name), a.clock)
+	l, err := syslog.New(cfg, a.gate.Share(), a.ledger, a.log.With("part", "syslog", "listener", s.Name), a.clock)
 	if err != nil {
 		return fmt.Errorf("configure %s: %w", s.Name, err)
 	}
@@ -80,7 +82,7 @@ func (a *Appliance) follow(t *Tail) error {
 			return fmt.Errorf("configure %s: %w", t.Name, err)
 		}
 	}
-	tailer, err := tail.New(cfg, a.ledger, a.ledger, a.log.With("part", "tail", "tail", t.Name), a.clock)
+	tailer, err := tail.New(cfg, a.gate.Share(), a.ledger, a.log.With("part", "tail", "tail", t.Name), a.clock)
 	if err != nil {
 		return fmt.Errorf("configure %s: %w", t.Name, err)
 	}

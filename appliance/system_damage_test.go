@@ -166,7 +166,7 @@ func testDamagedBlock(t *testing.T, bin string) {
 				t.Errorf("of %d records %d are not found, %d are shown changed", records, lost, changed)
 			}
 			t.Logf("%d of %d records are lost with the block; %s", lost, records, strings.SplitN(out, "\n", 2)[0])
-			s.counted(time.Second, "item5999", 1)
+			s.counted(10*time.Second, "item5999", 1)
 			s.stop()
 			overwrite(t, path, int64(at+place), block[place:place+1])
 			s.verify()

@@ -153,7 +153,7 @@ func testRsyslog(t *testing.T, bin string) {
 				if _, err := r.in.Write([]byte("<13>Nov 23 10:00:00 agent: " + event(kind, n))); err != nil {
 					t.Fatal(err)
 				}
-				row := s.found(t, 2*time.Second, fmt.Sprintf("%s%d", kind, n))
+				row := s.found(t, 20*time.Second, fmt.Sprintf("%s%d", kind, n))
 				t.Logf("found and sealed after %s", time.Since(sent).Round(time.Millisecond))
 				if row.Source.Name != tt.source || row.Requester.ID != fmt.Sprintf("user%d@example.com", n) || row.Executor.ID != fmt.Sprintf("agent-%d", n) {
 					t.Errorf("record %+v", row)
