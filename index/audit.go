@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -109,9 +110,15 @@ type audit struct {
 
 const adviceBlock = "restore the segment from a copy that verifies; the other rows are not touched by this"
 
+// damaged notes a block that does not decode. The check of the files and the
+// walk over the rows may come to the same one.
 func (a *audit) damaged(seg *store.Segment, from, to uint64, err error) {
-	if len(a.broken) < verify.MaxProblems {
-		a.broken = append(a.broken, verify.Problem{From: from, To: to, Where: segmentName(seg), What: err.Error(), Advice: adviceBlock})
+	p := verify.Problem{From: from, To: to, Where: segmentName(seg), What: err.Error(), Advice: adviceBlock}
+	known := slices.ContainsFunc(a.broken, func(have verify.Problem) bool {
+		return have.From == p.From && have.Where == p.Where && have.What == p.What
+	})
+	if !known && len(a.broken) < verify.MaxProblems {
+		a.broken = append(a.broken, p)
 	}
 }
 

@@ -100,7 +100,7 @@ func StoredRows(ctx context.Context, st *store.Store, damaged func(from, to uint
 func (a *audit) rows(ctx context.Context, from, to uint64, fn func(verify.Row) error) error {
 	c := new(seal.Committer)
 	return eachBlock(ctx, a.st, from, to, func(seg *store.Segment, key uint64, data []byte, start uint64) (uint64, error) {
-		rows, err := decodeRows(c, key, data)
+		rows, err := decodeRows(c, seg, key, data)
 		if err != nil {
 			if key >= start {
 				a.damaged(seg, key, key, err)
@@ -129,8 +129,8 @@ func (a *audit) authorities(ctx context.Context, fn func(verify.Row) error) erro
 	if a.o.To != 0 {
 		to = a.o.To
 	}
-	return eachBlock(ctx, a.st, 0, to, func(_ *store.Segment, key uint64, data []byte, start uint64) (uint64, error) {
-		blk, err := store.OpenBlock(data)
+	return eachBlock(ctx, a.st, 0, to, func(seg *store.Segment, key uint64, data []byte, start uint64) (uint64, error) {
+		blk, err := seg.ReadBlock(data)
 		if err != nil || blk.Verify() != nil {
 			return key + 1, nil //nolint:nilerr // see above
 		}
@@ -164,8 +164,8 @@ func (a *audit) authorities(ctx context.Context, fn func(verify.Row) error) erro
 }
 
 // decodeRows decodes a block that is stored under key, and computes its entries.
-func decodeRows(c *seal.Committer, key uint64, data []byte) ([]verify.Row, error) {
-	blk, err := store.OpenBlock(data)
+func decodeRows(c *seal.Committer, seg *store.Segment, key uint64, data []byte) ([]verify.Row, error) {
+	blk, err := seg.ReadBlock(data)
 	if err != nil {
 		return nil, err
 	}

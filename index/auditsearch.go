@@ -84,7 +84,7 @@ func (s *searchAudit) run(ctx context.Context) error {
 		if p := s.a.o.Progress; p != nil {
 			p("search", key, s.a.st.Next())
 		}
-		blk, err := store.OpenBlock(data)
+		blk, err := seg.ReadBlock(data)
 		if err == nil {
 			err = blk.Verify()
 		}

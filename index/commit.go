@@ -277,7 +277,7 @@ func (l *Ledger) closeTail() {
 
 func (l *Ledger) documentAt(seg *store.Segment, first uint64) (doc *search.Doc, err error) {
 	err = seg.View(func(tx *store.Tx) error {
-		blk, err := store.OpenBlock(tx.Block(first))
+		blk, err := seg.ReadBlock(tx.Block(first))
 		if err != nil {
 			return err
 		}
@@ -335,7 +335,7 @@ func (l *Ledger) mergeBlocks(run []tailBlock) (data []byte, doc *search.Doc, err
 	var salts []store.SaltRun
 	err = seg.View(func(tx *store.Tx) error {
 		for _, t := range run {
-			blk, err := store.OpenBlock(tx.Block(t.first))
+			blk, err := seg.ReadBlock(tx.Block(t.first))
 			if err != nil {
 				return err
 			}

@@ -323,7 +323,7 @@ func (l *Ledger) eachOwn(seg *store.Segment, fn func(*record.Record) error) erro
 	var err error
 	verr := seg.View(func(tx *store.Tx) error {
 		tx.Blocks(seg.First, seg.Next(), false, func(_ uint64, data []byte) bool {
-			blk, oerr := store.OpenBlock(data)
+			blk, oerr := seg.ReadBlock(data)
 			if oerr != nil || !slices.ContainsFunc(own, blk.HasKind) {
 				return true // damage is verify's to report; it must not keep the server down
 			}

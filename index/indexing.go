@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"custody/index/search"
 	"custody/index/store"
@@ -122,17 +123,23 @@ func (l *Ledger) indexLoop() {
 	segs := l.opened
 	behind := segs[:len(segs)-1]
 	l.catchUp(b, segs[len(segs)-1], l.openedNext)
+	var held *indexItem
 	for {
-		if len(behind) > 0 && len(l.toIndex) == 0 {
+		if held == nil && len(behind) > 0 && len(l.toIndex) == 0 {
 			last := behind[len(behind)-1]
 			l.catchUp(b, last, last.Next())
 			behind = behind[:len(behind)-1]
 			continue
 		}
-		it, ok := <-l.toIndex
-		if !ok {
-			break
+		if held == nil {
+			it, ok := <-l.toIndex
+			if !ok {
+				break
+			}
+			held = &it
 		}
+		var it indexItem
+		it, held = l.gather(*held)
 		l.addDocs(b, it)
 	}
 	l.mu.Lock()
@@ -147,6 +154,44 @@ func (l *Ledger) indexLoop() {
 			l.log.Error("flush search index", "segment", id, "error", err)
 		}
 	}
+}
+
+const (
+	// gatherDocs blocks are added to an index at once: they share most of their
+	// terms, and a term costs the same for many blocks as for one.
+	gatherDocs = 32
+	// gatherFor bounds the wait for them, gatherQuiet the wait for the next.
+	// Meanwhile a search scans them.
+	gatherFor   = 400 * time.Millisecond
+	gatherQuiet = 60 * time.Millisecond
+)
+
+// gather takes what the writer hands over right behind it into it. The item that
+// does not fit is returned as well.
+func (l *Ledger) gather(it indexItem) (indexItem, *indexItem) {
+	end := time.NewTimer(gatherFor)
+	defer end.Stop()
+	quiet := time.NewTimer(gatherQuiet)
+	defer quiet.Stop()
+	for len(it.docs) > 0 && len(it.docs) < gatherDocs {
+		select {
+		case next, ok := <-l.toIndex:
+			if !ok {
+				return it, nil
+			}
+			if next.segment != it.segment || next.from != it.watermark || len(next.docs) == 0 {
+				return it, &next
+			}
+			it.docs = append(it.docs, next.docs...)
+			it.watermark = next.watermark
+			quiet.Reset(gatherQuiet)
+		case <-quiet.C:
+			return it, nil
+		case <-end.C:
+			return it, nil
+		}
+	}
+	return it, nil
 }
 
 // addDocs adds to a segment's index; what fails stays above the watermark and is
@@ -218,7 +263,7 @@ func (l *Ledger) catchUp(b *builder, seg *store.Segment, to uint64) {
 					full = true
 					return false
 				}
-				blk, berr := store.OpenBlock(data)
+				blk, berr := seg.ReadBlock(data)
 				var doc *search.Doc
 				if berr == nil {
 					doc, berr = b.documentOf(blk)

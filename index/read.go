@@ -223,13 +223,7 @@ func (l *Ledger) tally(t *tally, fields []record.Path, h *hit) error {
 			}
 			continue
 		}
-		var col *store.Column
-		var err error
-		if h.all {
-			col, err = h.blk.Counts(p.Field)
-		} else {
-			col, err = h.blk.Column(p.Field)
-		}
+		col, err := h.blk.Column(p.Field)
 		if err != nil {
 			return err
 		}
@@ -482,11 +476,13 @@ func (l *Ledger) findID(ctx context.Context, id [16]byte) (r *record.Record, err
 	return nil, fmt.Errorf("%w: id %s", ErrNotFound, record.FormatID(id))
 }
 
-// Tail calls fn for every matching record that becomes durable from now on, in
-// order, until ctx ends or fn fails.
-func (l *Ledger) Tail(ctx context.Context, req Request, fn func(*record.Record) error) error {
+// Tail calls fn for every matching record from the seq from on, in order: those
+// that are there, then each as it becomes durable, until ctx ends or fn fails.
+// A from beyond the end is the end. When fn had everything before a seq, Tail
+// calls reached with that seq: at least once, and after each stretch.
+func (l *Ledger) Tail(ctx context.Context, req Request, from uint64, fn func(*record.Record) error, reached func(next uint64)) error {
 	req.Order = OldestFirst
-	from := l.store.Next()
+	from = min(from, l.store.Next())
 	for {
 		more := l.moreRows()
 		to := l.store.Next()
@@ -496,6 +492,7 @@ func (l *Ledger) Tail(ctx context.Context, req Request, fn func(*record.Record) 
 			}
 			from = to
 		}
+		reached(from)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

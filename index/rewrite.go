@@ -129,6 +129,9 @@ func (l *Ledger) rewrite(ctx context.Context, seg *store.Segment, drop func(*rec
 			return abort(err)
 		}
 	}
+	if err := r.sample(ctx); err != nil {
+		return abort(err)
+	}
 	if err := r.eachBlock(ctx, r.copyBlock); err != nil {
 		return abort(err)
 	}
@@ -149,6 +152,15 @@ func (l *Ledger) rewrite(ctx context.Context, seg *store.Segment, drop func(*rec
 	if err := r.idx.Pack(w.SearchDir()); err != nil {
 		return abort(err)
 	}
+	return r.dropped, l.swap(seg, w, func() {
+		l.overlay.forget(masked)
+		l.overlay.drop(r.dropped)
+	})
+}
+
+// swap puts the next generation of a segment and its search index in place of
+// the present ones; swapped is called in between.
+func (l *Ledger) swap(seg *store.Segment, w *store.Rewriter, swapped func()) error {
 	// The old index must be closed before its folder goes; till the new one is
 	// open the blocks are scanned.
 	if err := l.indexOf(seg.ID).set(nil, seg.Generation+1); err != nil {
@@ -156,17 +168,16 @@ func (l *Ledger) rewrite(ctx context.Context, seg *store.Segment, drop func(*rec
 	}
 	if err := w.Swap(); err != nil {
 		l.reopenIndex(seg.ID)
-		return nil, err
+		return err
 	}
-	l.overlay.forget(masked)
-	l.overlay.drop(r.dropped)
+	swapped()
 	next := l.segment(seg.ID)
 	idx, err := search.OpenReadOnly(next.SearchDir())
 	if err != nil {
 		l.log.Error("open packed search index", "segment", seg.ID, "error", err)
 		idx = nil
 	}
-	return r.dropped, l.indexOf(seg.ID).set(idx, next.Generation)
+	return l.indexOf(seg.ID).set(idx, next.Generation)
 }
 
 // eachBlock calls fn for every block, in snapshots of bounded length.
@@ -189,7 +200,7 @@ func (r *rewriter) eachBlock(ctx context.Context, fn func(*store.Block) error) e
 					return false
 				}
 				var blk *store.Block
-				if blk, err = store.OpenBlock(data); err == nil {
+				if blk, err = r.seg.ReadBlock(data); err == nil {
 					if err = blk.Verify(); err == nil {
 						err = fn(blk)
 					}
@@ -397,7 +408,7 @@ func (l *Ledger) maintain(ctx context.Context) {
 				continue
 			}
 			l.maintenance.Lock()
-			_, err := l.rewrite(ctx, seg, nil)
+			err := l.pack(ctx, seg)
 			l.maintenance.Unlock()
 			if err != nil && ctx.Err() == nil {
 				l.log.Error("pack segment", "segment", seg.ID, "error", err)

@@ -95,7 +95,7 @@ func (l *Ledger) sealMissing(log *seal.Log) error {
 			var err error
 			tx.Blocks(max(size, seg.First), ^uint64(0), false, func(_ uint64, data []byte) bool {
 				var blk *store.Block
-				if blk, err = store.OpenBlock(data); err == nil {
+				if blk, err = seg.ReadBlock(data); err == nil {
 					var entries []seal.Entry
 					if entries, err = entriesOf(c, blk, log.Size()); err == nil && len(entries) > 0 {
 						err = log.AppendEntries(entries)

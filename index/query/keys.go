@@ -84,7 +84,8 @@ type Scratch struct {
 // IndexTerms states what the index holds for a record:
 //
 //   - for each value of a keyword field, list elements included: term TermKey;
-//   - for each value of an identifier field, id included: ident IdentKey;
+//   - for each value of an identifier field, id included: ident IdentKey, unless
+//     a word of it is an identifier already (standsForWhole);
 //   - for each word of MessageText, of every other field of kind Text or List
 //     but id and about, of the strings in delegation and links, and of the
 //     reasons in absence: term WordKey, or ident IdentKey when IsIdent.
@@ -139,9 +140,6 @@ func ValueTerms(f record.Field, v string, s *Scratch, term, ident func(key []byt
 	case record.Keyword:
 		s.key = TermKey(s.key[:0], f, v)
 		term(s.key)
-	case record.Identifier:
-		s.key = appendFold(s.key[:0], v)
-		ident(s.key)
 	}
 	switch wordsOf[f] {
 	case wordsPlain:
@@ -149,6 +147,35 @@ func ValueTerms(f record.Field, v string, s *Scratch, term, ident func(key []byt
 	case wordsObject:
 		s.text, _ = objectStrings(v, s.text, scanner.words)
 	}
+	if cardinality[f] == record.Identifier {
+		if s.key = appendFold(s.key[:0], v); !standsForWhole(f, s.key) {
+			ident(s.key)
+		}
+	}
+}
+
+// standsForWhole reports whether a word of the identifier field's folded value
+// is an identifier itself ("req-7740eb31ebd3"): a filter that has the word need
+// not have the whole value as well. It depends on the folded value alone, so
+// that both sides of a look-up agree.
+func standsForWhole(f record.Field, folded []byte) bool {
+	if wordsOf[f] != wordsPlain {
+		return false
+	}
+	for i := 0; i < len(folded); {
+		n := 0
+		for i+n < len(folded) && class[folded[i+n]] != 0 {
+			if folded[i+n] >= utf8.RuneSelf {
+				return false
+			}
+			n++
+		}
+		if IsIdent(folded[i:min(i+n, i+maxWord)]) {
+			return true
+		}
+		i += n + 1
+	}
+	return false
 }
 
 // wordScanner states the words of values.

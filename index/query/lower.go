@@ -105,13 +105,28 @@ func (n *node) lowerExact() Plan {
 	case n.terms():
 		return Plan{Op: Term, Key: TermKey(nil, n.path.Field, n.text)}
 	case n.path.Sub == "" && cardinality[n.path.Field] == record.Identifier:
-		return Plan{Op: Ident, Key: IdentKey(nil, []byte(n.text))}
+		return n.lowerIdent()
 	case n.hasWords(n.text):
 		var words []string
 		eachWord(n.text, func(w string) { words = append(words, w) })
 		return planWords(words)
 	}
 	return Plan{Op: All}
+}
+
+// lowerIdent asks for the keys that ValueTerms states of an identifier.
+func (n *node) lowerIdent() Plan {
+	whole := IdentKey(nil, []byte(n.text))
+	if !standsForWhole(n.path.Field, whole) {
+		return Plan{Op: Ident, Key: whole}
+	}
+	var words []string
+	eachWord(n.text, func(w string) {
+		if IsIdent([]byte(cutWord(w))) {
+			words = append(words, w)
+		}
+	})
+	return planWords(words)
 }
 
 // hasWords reports whether the index holds the words of those values at the

@@ -53,7 +53,7 @@ func (x *Index) Add(docs []Doc, watermark uint64) error {
 // fewer take less memory while it is built.
 const (
 	maxBatch     = 32
-	maxBatchCost = 4 << 20 // bytes; a single block may cost more
+	maxBatchCost = 12 << 20 // bytes; a single block may cost more
 )
 
 // part is how many of the blocks to build at once.

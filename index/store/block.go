@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -16,8 +17,9 @@ import (
 //
 //	"CBK1"  u32le length of the header
 //	header  first seq, last minus first, rows, received min and max, time min and max (zigzag),
-//	        bitmap of kinds, tenant; then for each section its stored and raw length
-//	times   seq steps, kinds, received steps, time minus received
+//	        bitmap of kinds, tenant, 1 if frames need the segment's dictionary (else 0);
+//	        then for each section its stored and raw length
+//	times   seq steps, kinds, steps of received, steps of time (times.go)
 //	ids     runs of derived UUIDv7s, or explicit ones
 //	salts   runs of frame keys, seeds, or residues of redacted rows
 //	filter  identifiers → frames (filter.go)
@@ -65,6 +67,8 @@ type SaltRun struct {
 // Encoder builds blocks. It keeps scratch memory and is not safe for concurrent use.
 type Encoder struct {
 	zw      *zstd.Encoder
+	text    *zstd.Encoder // for the frames' text
+	dict    bool          // text needs the segment's dictionary
 	idents  []filterEntry
 	key     filterKey
 	buf     []byte
@@ -83,12 +87,34 @@ func NewEncoder(key [16]byte, fast bool) (*Encoder, error) {
 	if fast {
 		level = zstd.SpeedFastest
 	}
-	zw, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithLowerEncoderMem(true))
+	zw, err := newCompressor(level)
+	if err != nil {
+		return nil, err
+	}
+	return &Encoder{zw: zw, text: zw, key: key}, nil
+}
+
+func newCompressor(level zstd.EncoderLevel, more ...zstd.EOption) (*zstd.Encoder, error) {
+	zw, err := zstd.NewWriter(nil, append(more, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(false), zstd.WithSingleSegment(true), zstd.WithLowerEncoderMem(true))...)
 	if err != nil {
 		return nil, fmt.Errorf("new encoder: %w", err)
 	}
-	return &Encoder{zw: zw, key: key}, nil
+	return zw, nil
+}
+
+// SetDictionary makes the following blocks ones of a segment with the dictionary;
+// an empty one changes nothing.
+func (e *Encoder) SetDictionary(dict []byte) error {
+	if len(dict) == 0 {
+		return nil
+	}
+	zw, err := newCompressor(zstd.SpeedBetterCompression, zstd.WithEncoderDictRaw(dictionaryID, dict))
+	if err != nil {
+		return err
+	}
+	e.text, e.dict = zw, true
+	return nil
 }
 
 // AddIdent adds an identifier of row i (counted in the block) to the filter of the next block.
@@ -97,12 +123,12 @@ func (e *Encoder) AddIdent(key []byte, row int) {
 }
 
 // pack appends src, compressed when that is smaller, and returns its stored length.
-func (e *Encoder) pack(dst, src []byte) ([]byte, int) {
+func pack(zw *zstd.Encoder, dst, src []byte) ([]byte, int) {
 	if len(src) < 24 {
 		return append(dst, src...), len(src)
 	}
 	mark := len(dst)
-	dst = e.zw.EncodeAll(src, dst)
+	dst = zw.EncodeAll(src, dst)
 	if n := len(dst) - mark; n < len(src) {
 		return dst, n
 	}
@@ -128,14 +154,15 @@ func (e *Encoder) Encode(dst []byte, tenant string, rows []*record.Record, salts
 			return nil, fmt.Errorf("encode block: seq %d behind %d", r.Seq, rows[i-1].Seq)
 		}
 	}
+	h.dict = e.dict
 	body := e.buf[:0]
-	add := func(raw []byte) {
+	add := func(zw *zstd.Encoder, raw []byte) {
 		n := 0
-		body, n = e.pack(body, raw)
+		body, n = pack(zw, body, raw)
 		h.sections = append(h.sections, section{stored: n, raw: len(raw)})
 	}
-	add(appendTimes(e.buf2[:0], rows))
-	add(appendIDs(nil, rows))
+	add(e.zw, appendTimes(e.buf2[:0], rows, &h))
+	add(e.zw, appendIDs(nil, rows))
 	raw, err := appendSalts(nil, salts, len(rows))
 	if err != nil {
 		return nil, err
@@ -156,9 +183,9 @@ func (e *Encoder) Encode(dst []byte, tenant string, rows []*record.Record, salts
 		c := &e.cols[f]
 		d, k := c.encode()
 		sd := section{raw: len(d)}
-		body, sd.stored = e.pack(body, d)
-		sk := section{raw: len(k)}
-		body, sk.stored = e.pack(body, k)
+		body, sd.stored = pack(e.zw, body, d)
+		sk := section{raw: len(k), stored: len(k)}
+		body = append(body, k...)
 		h.columns = append(h.columns, columnRef{field: f, dict: sd, codes: sk})
 		c.reset()
 	}
@@ -167,16 +194,42 @@ func (e *Encoder) Encode(dst []byte, tenant string, rows []*record.Record, salts
 		text, bin := e.frame.build(rows[from:min(from+FrameRows, len(rows))])
 		h.sections = append(h.sections, section{stored: len(bin), raw: len(bin)})
 		body = append(body, bin...)
-		add(text)
+		add(e.text, text)
 	}
 	e.buf = body
+	return h.finish(dst, body), nil
+}
+
+// Recode appends block b with its frames compressed by this encoder; all the rest
+// stays as it is, its filter too.
+func (e *Encoder) Recode(dst []byte, b *Block) ([]byte, error) {
+	h := b.header
+	h.dict = e.dict
+	h.sections = slices.Clone(h.sections)
+	body := e.buf[:0]
+	body = append(body, b.data[h.sections[0].at:h.sections[secFrames].at]...) // columns stand between
+	for i := secFrames; i < len(h.sections); i += 2 {
+		bin, text := &h.sections[i], &h.sections[i+1]
+		body = append(body, b.data[bin.at:bin.at+bin.stored]...)
+		raw, err := b.loadText(*text)
+		if err != nil {
+			return nil, err
+		}
+		body, text.stored = pack(e.text, body, raw)
+	}
+	e.buf = body
+	return h.finish(dst, body), nil
+}
+
+// finish appends the whole block: magic, header, body, checksum.
+func (h *header) finish(dst, body []byte) []byte {
 	hdr := h.append(nil)
 	start := len(dst)
 	dst = append(dst, blockMagic...)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(hdr)))
 	dst = append(dst, hdr...)
 	dst = append(dst, body...)
-	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli)), nil
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
 // fixed sections, in order; the frames follow, two sections each (binary, text).
@@ -202,6 +255,7 @@ type header struct {
 	timeMin, timeMax int64
 	kinds            uint16
 	tenant           string
+	dict             bool // the frames' text needs the segment's dictionary
 	sections         []section
 	columns          []columnRef
 }
@@ -216,6 +270,9 @@ func (h *header) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(h.kinds))
 	b = binary.AppendUvarint(b, uint64(len(h.tenant)))
 	b = append(b, h.tenant...)
+	if b = append(b, 0); h.dict {
+		b[len(b)-1] = 1
+	}
 	put := func(s section) {
 		b = binary.AppendUvarint(b, uint64(s.raw))
 		b = binary.AppendUvarint(b, uint64(s.stored))
@@ -280,39 +337,6 @@ func (c *cursor) take(n int) []byte {
 	v := c.b[:n:n]
 	c.b = c.b[n:]
 	return v
-}
-
-func appendTimes(b []byte, rows []*record.Record) []byte {
-	step := uint64(1)
-	kind := rows[0].Kind
-	for i, r := range rows {
-		if i > 0 && r.Seq != rows[i-1].Seq+1 {
-			step = 0
-		}
-		if r.Kind != kind {
-			kind = 0
-		}
-	}
-	b = append(b, byte(step), byte(kind))
-	if step == 0 {
-		for i := 1; i < len(rows); i++ {
-			b = binary.AppendUvarint(b, rows[i].Seq-rows[i-1].Seq)
-		}
-	}
-	if kind == 0 {
-		for _, r := range rows {
-			b = append(b, byte(r.Kind))
-		}
-	}
-	prev := rows[0].Received
-	for _, r := range rows {
-		b = binary.AppendVarint(b, r.Received-prev)
-		prev = r.Received
-	}
-	for _, r := range rows {
-		b = binary.AppendVarint(b, r.Time-r.Received)
-	}
-	return b
 }
 
 // MakeID builds a UUIDv7 (RFC 9562, 5.7): the millisecond of received, a counter

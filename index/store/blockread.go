@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -25,14 +26,14 @@ var decoder = sync.OnceValue(func() *zstd.Decoder {
 type Block struct {
 	header
 	data   []byte
+	seg    *Segment // for its dictionary
 	seqs   []uint64
 	kinds  []record.Kind
 	recv   []int64
 	times  []int64
-	ids    [][16]byte
+	ids    []idRun
 	salts  []SaltRun
-	cols   map[record.Field]*Column
-	all    bool
+	cols   []*Column // as in columns; nil: not loaded
 	frames [maxFrames]*frame
 }
 
@@ -56,6 +57,7 @@ func OpenBlock(data []byte) (*Block, error) {
 	b.timeMax = b.timeMin + in.int()
 	b.header.kinds = uint16(in.uint())
 	b.tenant = string(in.take(in.size(len(in.b))))
+	b.dict = in.size(1) == 1
 	at, end := 8+n, len(data)-4
 	get := func() section {
 		s := section{raw: in.size(maxBlockSize), stored: in.size(maxBlockSize), at: at}
@@ -70,6 +72,9 @@ func OpenBlock(data []byte) (*Block, error) {
 	}
 	for range in.size(int(record.NumFields)) {
 		f := record.Field(in.size(int(record.NumFields) - 1))
+		if !f.Settable() && f != record.Absence && f != record.Provenance {
+			return nil, damaged("column field")
+		}
 		b.columns = append(b.columns, columnRef{field: f, dict: get(), codes: get()})
 	}
 	for range in.size(2 * maxFrames) {
@@ -127,57 +132,23 @@ func (b *Block) load(s section) ([]byte, error) {
 	return out, nil
 }
 
-// loadTimes decodes seqs, kinds and times of all rows.
-func (b *Block) loadTimes() error {
-	if b.seqs != nil {
-		return nil
+// loadText is load for the text of a frame.
+func (b *Block) loadText(s section) ([]byte, error) {
+	if !b.dict || s.stored == s.raw {
+		return b.load(s)
 	}
-	raw, err := b.load(b.sections[secTimes])
+	if b.seg == nil {
+		return nil, damaged("block outside the segment that has its dictionary")
+	}
+	dec, err := b.seg.dicts.of(b.seg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	in := cursor{b: raw}
-	flags := in.take(2)
-	if in.bad {
-		return damaged("times")
+	out, err := dec.DecodeAll(b.data[s.at:s.at+s.stored], make([]byte, 0, s.raw))
+	if err != nil || len(out) != s.raw {
+		return nil, damaged("frame does not decompress")
 	}
-	n := b.rows
-	seqs, kinds, recv, times := make([]uint64, n), make([]record.Kind, n), make([]int64, n), make([]int64, n)
-	seqs[0] = b.first
-	for i := 1; i < n; i++ {
-		step := uint64(1)
-		if flags[0] == 0 {
-			step = in.uint()
-		}
-		seqs[i] = seqs[i-1] + step
-	}
-	for i := range kinds {
-		kinds[i] = record.Kind(flags[1])
-		if flags[1] == 0 {
-			if k := in.take(1); !in.bad {
-				kinds[i] = record.Kind(k[0])
-			}
-		}
-	}
-	prev := int64(0)
-	for i := range recv {
-		prev += in.int()
-		recv[i] = prev
-	}
-	// The steps count from the first row; the header's minimum fixes it.
-	lo := recv[0]
-	for _, v := range recv {
-		lo = min(lo, v)
-	}
-	for i := range recv {
-		recv[i] += b.recvMin - lo
-		times[i] = recv[i] + in.int()
-	}
-	if in.bad || len(in.b) != 0 || seqs[n-1] != b.last {
-		return damaged("times")
-	}
-	b.seqs, b.kinds, b.recv, b.times = seqs, kinds, recv, times
-	return nil
+	return out, nil
 }
 
 // Seq returns the seq of row i.
@@ -194,6 +165,14 @@ func (b *Block) Times() (seqs []uint64, kinds []record.Kind, times, received []i
 	return b.seqs, b.kinds, b.times, b.recv, err
 }
 
+// idRun is a run of ids: n derived ones, or one that is explicit (n is 0).
+type idRun struct {
+	row, n   int
+	nonce    uint64
+	counter  int
+	explicit [16]byte
+}
+
 func (b *Block) loadIDs() error {
 	if b.ids != nil {
 		return nil
@@ -206,29 +185,40 @@ func (b *Block) loadIDs() error {
 		return err
 	}
 	in := cursor{b: raw}
-	ids := make([][16]byte, 0, b.rows)
-	for len(ids) < b.rows && !in.bad {
-		n := in.size(b.rows - len(ids))
-		if n == 0 {
-			var id [16]byte
-			copy(id[:], in.take(16))
-			ids = append(ids, id)
-			continue
+	var runs []idRun
+	row := 0
+	for row < b.rows && !in.bad {
+		r := idRun{row: row, n: in.size(b.rows - row)}
+		if r.n == 0 {
+			copy(r.explicit[:], in.take(16))
+			row++
+		} else {
+			if nonce := in.take(8); nonce != nil {
+				r.nonce = binary.LittleEndian.Uint64(nonce)
+			}
+			r.counter = in.size(1 << 12)
+			row += r.n
 		}
-		nonce := in.take(8)
-		counter := in.size(1 << 12)
-		if in.bad {
-			break
-		}
-		for k := range n {
-			ids = append(ids, MakeID(b.recv[len(ids)], uint16(counter+k), binary.LittleEndian.Uint64(nonce)))
-		}
+		runs = append(runs, r)
 	}
 	if in.bad || len(in.b) != 0 {
 		return damaged("ids")
 	}
-	b.ids = ids
+	b.ids = runs
 	return nil
+}
+
+// id is the id of row i; the ids are loaded.
+func (b *Block) id(i int) [16]byte {
+	k, found := slices.BinarySearchFunc(b.ids, i, func(r idRun, i int) int { return r.row - i })
+	if !found {
+		k--
+	}
+	r := &b.ids[k]
+	if r.n == 0 {
+		return r.explicit
+	}
+	return MakeID(b.recv[i], uint16(r.counter+i-r.row), r.nonce)
 }
 
 // FindID returns the row with the id, -1 when it is not here.
@@ -236,9 +226,17 @@ func (b *Block) FindID(id [16]byte) (int, error) {
 	if err := b.loadIDs(); err != nil {
 		return -1, err
 	}
-	for i := range b.ids {
-		if b.ids[i] == id {
-			return i, nil
+	counter, nonce := splitID(id)
+	for k := range b.ids {
+		r := &b.ids[k]
+		if r.n == 0 {
+			if r.explicit == id {
+				return r.row, nil
+			}
+			continue
+		}
+		if i := int(counter) - r.counter; r.nonce == nonce && i >= 0 && i < r.n && b.id(r.row+i) == id {
+			return r.row + i, nil
 		}
 	}
 	return -1, nil
@@ -295,47 +293,43 @@ func HashIdent(key [16]byte, ident []byte) uint64 {
 }
 
 // Column returns the column of a keyword field (or absence, provenance), nil when no row has it.
-func (b *Block) Column(f record.Field) (*Column, error) { return b.column(f, true) }
+func (b *Block) Column(f record.Field) (*Column, error) {
+	for k := range b.columns {
+		if b.columns[k].field == f {
+			c, err := b.columnAt(k)
+			if err == nil {
+				c.parse()
+			}
+			return c, err
+		}
+	}
+	return nil, nil
+}
 
-// Counts returns the values of a keyword field and their rows without the codes.
-func (b *Block) Counts(f record.Field) (*Column, error) { return b.column(f, false) }
-
-func (b *Block) column(f record.Field, codes bool) (*Column, error) {
-	c, ok := b.cols[f]
-	if ok && (!codes || c == nil || c.rows > 0) {
+// columnAt loads a column; its dictionary is taken apart only when that pays.
+func (b *Block) columnAt(k int) (*Column, error) {
+	if b.cols == nil {
+		b.cols = make([]*Column, len(b.columns))
+	}
+	if c := b.cols[k]; c != nil {
 		return c, nil
 	}
-	for i := range b.columns {
-		ref := &b.columns[i]
-		if ref.field != f {
-			continue
-		}
-		if c == nil {
-			dict, err := b.load(ref.dict)
-			if err != nil {
-				return nil, err
-			}
-			c = &Column{Field: f}
-			if err := parseDict(c, dict, b.rows); err != nil {
-				return nil, err
-			}
-		}
-		if codes {
-			raw, err := b.load(ref.codes)
-			if err != nil {
-				return nil, err
-			}
-			if err := parseCodes(c, raw, b.rows); err != nil {
-				return nil, err
-			}
-			c.rows = b.rows
-		}
-		break
+	ref := &b.columns[k]
+	dict, err := b.load(ref.dict)
+	if err != nil {
+		return nil, err
 	}
-	if b.cols == nil {
-		b.cols = make(map[record.Field]*Column, len(b.columns))
+	c := &Column{Field: ref.field, dict: dict}
+	if err := c.check(b.rows); err != nil {
+		return nil, err
 	}
-	b.cols[f] = c
+	if ref.codes.stored != ref.codes.raw {
+		return nil, damaged("codes of " + ref.field.String())
+	}
+	if err := c.setCodes(b.data[ref.codes.at:ref.codes.at+ref.codes.stored], b.rows); err != nil {
+		return nil, err
+	}
+	b.cols[k] = c
 	return c, nil
 }
 
@@ -347,7 +341,7 @@ func (b *Block) frame(i int) (*frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := b.load(b.sections[secFrames+2*i+1])
+	text, err := b.loadText(b.sections[secFrames+2*i+1])
 	if err != nil {
 		return nil, err
 	}
@@ -361,24 +355,19 @@ func (b *Block) Row(i int, r *record.Record) error {
 	if err := b.loadIDs(); err != nil {
 		return err
 	}
-	if !b.all {
-		for k := range b.columns {
-			if _, err := b.Column(b.columns[k].field); err != nil {
-				return err
-			}
-		}
-		b.all = true
-	}
 	fr, err := b.frame(i / FrameRows)
 	if err != nil {
 		return err
 	}
 	r.Reset()
-	r.Seq, r.Kind, r.ID, r.Time, r.Received = b.seqs[i], b.kinds[i], b.ids[i], b.times[i], b.recv[i]
+	r.Seq, r.Kind, r.ID, r.Time, r.Received = b.seqs[i], b.kinds[i], b.id(i), b.times[i], b.recv[i]
 	for k := range b.columns {
-		f := b.columns[k].field
-		v := b.cols[f].Value(i)
-		switch {
+		c, err := b.columnAt(k)
+		if err != nil {
+			return err
+		}
+		v := c.Value(i)
+		switch f := c.Field; {
 		case v == "":
 		case f == record.Absence:
 			r.SetAbsence(v)

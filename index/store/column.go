@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"slices"
 
 	"custody/ingest/record"
@@ -12,8 +13,9 @@ import (
 // absent). A list's value is its elements, each behind its varint length.
 //
 //	dictionary: entries; then per entry rows, length, bytes
-//	codes: empty when every row has the one value; else one byte a row, two
-//	       (little endian) when there are more than 255 values
+//	codes: empty when every row has the one value; else as many bits a row as
+//	       the greatest code needs, low bits first, and two bytes of padding.
+//	       They are not compressed, so that one row's code costs one look.
 
 type columnBuilder struct {
 	codes  []uint16
@@ -122,25 +124,34 @@ func (c *columnBuilder) encode() (dict, codes []byte) {
 	if len(c.values) == 1 && int(c.counts[0]) == len(c.codes) {
 		return dict, nil
 	}
-	if len(c.values) <= 255 {
-		for _, k := range c.codes {
-			codes = append(codes, byte(k))
-		}
-		return dict, codes
-	}
-	for _, k := range c.codes {
-		codes = binary.LittleEndian.AppendUint16(codes, k)
+	width := codeWidth(len(c.values))
+	codes = make([]byte, codesSize(len(c.codes), width))
+	for i, k := range c.codes {
+		at := i * width
+		v := uint32(k) << (at % 8)
+		codes[at/8] |= byte(v)
+		codes[at/8+1] |= byte(v >> 8)
+		codes[at/8+2] |= byte(v >> 16)
 	}
 	return dict, codes
 }
 
-// Column is a decoded keyword column. Its strings live as long as it does.
+// codeWidth is the number of bits of a code of a column with n values.
+func codeWidth(n int) int { return bits.Len(uint(n)) }
+
+func codesSize(rows, width int) int { return (rows*width+7)/8 + 2 }
+
+// Column is a keyword column. Its strings live on their own; its codes are read
+// from the block's bytes.
 type Column struct {
 	Field  record.Field
 	Values []string // distinct; lists are encoded, see ListValues
 	Counts []uint32 // rows per value
-	rows   int
-	codes  []byte // nil when constant
+	dict   []byte
+	n      int // values
+	width  int // bits of a code; 0 when constant
+	codes  []byte
+	reads  int // single values taken from the dictionary as it stands
 }
 
 // Code returns the code of row i: 0 absent, else 1 + index into Values.
@@ -148,20 +159,55 @@ func (c *Column) Code(i int) int {
 	switch {
 	case c == nil:
 		return 0
-	case c.codes == nil:
+	case c.width == 0:
 		return 1
-	case len(c.Values) <= 255:
-		return int(c.codes[i])
 	}
-	return int(binary.LittleEndian.Uint16(c.codes[2*i:]))
+	at := i * c.width
+	b := c.codes[at/8:]
+	v := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16
+	return int(v>>(at%8)) & (1<<c.width - 1)
 }
 
 // Value returns the value of row i, "" when absent.
 func (c *Column) Value(i int) string {
-	if k := c.Code(i); k > 0 {
-		return c.Values[k-1]
+	k := c.Code(i)
+	if k == 0 {
+		return ""
 	}
-	return ""
+	if c.Values == nil {
+		if c.reads++; c.reads <= 4 {
+			return c.at(k)
+		}
+		c.parse()
+	}
+	return c.Values[k-1]
+}
+
+// at finds the value of a code in the dictionary without taking it all apart.
+func (c *Column) at(code int) string {
+	in := cursor{b: c.dict}
+	in.uint()
+	for range code - 1 {
+		in.uint()
+		in.take(in.size(len(in.b)))
+	}
+	in.uint()
+	return view(in.take(in.size(len(in.b))))
+}
+
+// parse takes the dictionary apart; check has seen that it is sound.
+func (c *Column) parse() {
+	if c.Values != nil {
+		return
+	}
+	in := cursor{b: c.dict}
+	in.uint()
+	c.Values = make([]string, c.n)
+	c.Counts = make([]uint32, c.n)
+	for i := range c.Values {
+		c.Counts[i] = uint32(in.uint())
+		c.Values[i] = view(in.take(in.size(len(in.b))))
+	}
 }
 
 // ListValues splits the encoded value of a list column.
@@ -188,42 +234,38 @@ func uvarintString(s string) (uint64, int) {
 	return 0, 0
 }
 
-// parseDict reads a dictionary without its codes.
-func parseDict(c *Column, dict []byte, rows int) error {
-	in := cursor{b: dict}
-	n := in.size(rows)
-	c.Values = make([]string, n)
-	c.Counts = make([]uint32, n)
-	for i := range c.Values {
-		c.Counts[i] = uint32(in.size(rows))
-		c.Values[i] = view(in.take(in.size(len(in.b))))
+// check walks the dictionary once, so that later reads of it can't fail.
+func (c *Column) check(rows int) error {
+	in := cursor{b: c.dict}
+	c.n = in.size(rows)
+	for range c.n {
+		in.size(rows)
+		in.take(in.size(len(in.b)))
 	}
-	if in.bad || len(in.b) != 0 || n == 0 {
+	if in.bad || len(in.b) != 0 || c.n == 0 {
 		return damaged("dictionary of " + c.Field.String())
 	}
 	return nil
 }
 
-// parseCodes checks and keeps the codes of a column.
-func parseCodes(c *Column, codes []byte, rows int) error {
-	n := len(c.Values)
+// setCodes keeps the codes of a checked column.
+func (c *Column) setCodes(codes []byte, rows int) error {
 	if len(codes) == 0 {
-		if n != 1 {
+		if c.n != 1 {
 			return damaged("codes of " + c.Field.String())
 		}
 		return nil
 	}
-	width := 1
-	if n > 255 {
-		width = 2
-	}
-	if len(codes) != width*rows {
+	width := codeWidth(c.n)
+	if len(codes) != codesSize(rows, width) {
 		return damaged("codes of " + c.Field.String())
 	}
-	c.codes = codes
-	for i := range rows {
-		if c.Code(i) > n {
-			return damaged("code of " + c.Field.String())
+	c.codes, c.width = codes, width
+	if c.n+1 < 1<<width {
+		for i := range rows {
+			if c.Code(i) > c.n {
+				return damaged("code of " + c.Field.String())
+			}
 		}
 	}
 	return nil

@@ -60,6 +60,7 @@ type Segment struct {
 	closeErr   error      // of the file; set before closed is closed
 	watched    []*os.File // of a replaced generation: see watch
 	whole      sync.Map   // first seq → checksum of blocks that were checked
+	dicts      *dictionaries
 }
 
 // FilterKey is the key of the segment's identifier filters.
@@ -89,7 +90,7 @@ func (s *Segment) Size() int64 {
 // that rotted on the disk must never be shown as what was received. A block that
 // was found whole is not checked again while the segment stays open.
 func (s *Segment) OpenBlock(data []byte) (*Block, error) {
-	b, err := OpenBlock(data)
+	b, err := s.ReadBlock(data)
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +102,16 @@ func (s *Segment) OpenBlock(data []byte) (*Block, error) {
 		return nil, err
 	}
 	s.whole.Store(b.first, sum)
+	return b, nil
+}
+
+// ReadBlock is OpenBlock without the check of the checksum.
+func (s *Segment) ReadBlock(data []byte) (*Block, error) {
+	b, err := OpenBlock(data)
+	if err != nil {
+		return nil, err
+	}
+	b.seg = s
 	return b, nil
 }
 
@@ -123,6 +134,7 @@ func (s *Segment) acquire() bool {
 // release drops a reference; the last one closes the file.
 func (s *Segment) release() {
 	if s.refs.Add(-1) == 0 {
+		s.dicts.forget(s)
 		s.closeErr = s.db.Close()
 		close(s.closed)
 	}
@@ -197,7 +209,7 @@ func loadSegment(dir string, id uint64, readOnly bool, o *Options) (*Segment, er
 	if err != nil {
 		return nil, fmt.Errorf("open segment %d: %w", id, err)
 	}
-	s := &Segment{ID: id, dir: dir, db: db, Packed: readOnly, closed: make(chan struct{})}
+	s := &Segment{ID: id, dir: dir, db: db, dicts: o.dictionaries(), Packed: readOnly, closed: make(chan struct{})}
 	s.refs.Store(1)
 	err = db.View(func(tx *bolt.Tx) error {
 		m := tx.Bucket(bucketMeta)

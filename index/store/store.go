@@ -38,6 +38,16 @@ type Options struct {
 	ReadOnly bool
 	// OpenFile opens the database files; nil is os.OpenFile. Tests inject faults here.
 	OpenFile func(name string, flag int, perm os.FileMode) (*os.File, error)
+
+	dicts *dictionaries
+}
+
+// dictionaries of the segments of one store.
+func (o *Options) dictionaries() *dictionaries {
+	if o.dicts == nil {
+		o.dicts = new(dictionaries)
+	}
+	return o.dicts
 }
 
 // Store is a folder of segments. Commit, Roll, Replace, Drop and Reopen are for
@@ -480,9 +490,11 @@ func (s *Store) settle(closed func(*Segment) error) error {
 const searchLock = "root.bolt"
 
 // watch keeps a handle of the files that readers in other processes lock, before
-// these lose their names.
+// these lose their names. A second call, after a swap that failed, keeps the first.
 func (s *Segment) watch() error {
-	s.unwatch()
+	if len(s.watched) > 0 {
+		return nil
+	}
 	for _, path := range []string{filepath.Join(s.dir, recordsFile), filepath.Join(s.SearchDir(), searchLock)} {
 		f, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -541,7 +553,13 @@ type Rewriter struct {
 }
 
 // Rewrite begins the next generation of a closed segment, with a fresh filter key.
-func (s *Store) Rewrite(id uint64) (*Rewriter, error) {
+func (s *Store) Rewrite(id uint64) (*Rewriter, error) { return s.nextGeneration(id, false) }
+
+// Recode begins the next generation of a closed segment of which every row stays
+// as it is: its filters are copied, so their key is.
+func (s *Store) Recode(id uint64) (*Rewriter, error) { return s.nextGeneration(id, true) }
+
+func (s *Store) nextGeneration(id uint64, keepKey bool) (*Rewriter, error) {
 	s.mu.RLock()
 	i := slices.IndexFunc(s.segments, func(g *Segment) bool { return g.ID == id })
 	closed := i >= 0 && i < len(s.segments)-1
@@ -557,6 +575,9 @@ func (s *Store) Rewrite(id uint64) (*Rewriter, error) {
 	m := segmentMeta{
 		id: seg.ID, first: seg.First, next: seg.Next(), generation: seg.Generation + 1,
 		created: seg.Created, events: seg.Events(), filterKey: newKey(),
+	}
+	if keepKey {
+		m.filterKey = seg.key
 	}
 	w.next = &Segment{ID: seg.ID, dir: seg.dir, Generation: m.generation, key: m.filterKey}
 	for _, p := range []string{w.path, w.next.SearchDir()} {

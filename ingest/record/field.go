@@ -318,6 +318,12 @@ func (f Field) IsList() bool {
 	return k == List || k == Objects
 }
 
+// Settable reports whether f is a field that Set or Add takes: one that Record
+// does not hold in a way of its own.
+func (f Field) Settable() bool {
+	return f > Received && f < NumFields && f != Raw && f != Provenance && f != Absence
+}
+
 // Path names what a query or a mapping can name: a field, and inside an
 // Objects or Map field the member Sub ("delegation.principal",
 // "absence.requester.id").

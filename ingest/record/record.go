@@ -86,7 +86,7 @@ func (r *Record) Set(f Field, v, prov string) {
 	if v == "" {
 		return
 	}
-	if f.IsList() || f <= Received || f == Raw || f == Provenance || f == Absence {
+	if !f.Settable() || f.IsList() {
 		panic("record: Set of " + f.String())
 	}
 	if p := r.pos[f]; p != 0 {
