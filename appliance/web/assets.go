@@ -23,6 +23,14 @@ type assetSet struct {
 	bytes map[string][]byte
 }
 
+// htmx and its extensions are one script. As scripts of their own the browser
+// runs each when it has arrived, and htmx goes over the page on a timer that it
+// sets when it runs itself: an extension that is later than that finds no live
+// tail to open, or no policy under which a fragment may be shown.
+const htmxBundle = "vendor/htmx.bundle.js"
+
+var htmxParts = []string{"vendor/htmx.min.js", "vendor/hx-csp.min.js", "vendor/hx-sse.min.js"}
+
 func loadAssets() (*assetSet, error) {
 	a := &assetSet{bytes: make(map[string][]byte)}
 	sum := sha256.New()
@@ -42,6 +50,9 @@ func loadAssets() (*assetSet, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load assets: %w", err)
+	}
+	for _, name := range htmxParts {
+		a.bytes[htmxBundle] = append(append(a.bytes[htmxBundle], a.bytes[name]...), "\n;\n"...)
 	}
 	a.hash = hex.EncodeToString(sum.Sum(nil))[:16]
 	return a, nil

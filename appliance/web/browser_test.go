@@ -1,242 +1,21 @@
 package web
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
-	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
 	"custody/index"
 	"custody/ingest/record"
 )
-
-// browser drives a real Chromium and keeps whatever a page must never cause:
-// policy violations, console errors, exceptions, dialogs, requests elsewhere.
-type browser struct {
-	t    *testing.T
-	ctx  context.Context
-	base string
-	dir  string // of the screenshots
-
-	mu     sync.Mutex
-	faults []string
-}
-
-func (b *browser) fault(format string, args ...any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.faults = append(b.faults, fmt.Sprintf(format, args...))
-}
-
-func newBrowser(t *testing.T, s *site) *browser {
-	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		t.Skip("no Chromium on this machine")
-	}
-	srv := httptest.NewServer(s.Handler())
-	t.Cleanup(func() {
-		srv.CloseClientConnections()
-		srv.Close()
-	})
-	dir := os.Getenv("CUSTODY_SCREENSHOTS")
-	if dir == "" {
-		dir = t.TempDir()
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	opts := []chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.Headless, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.NoDefaultBrowserCheck,
-		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
-		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", false),
-	}
-	ctx, stop := chromedp.NewExecAllocator(t.Context(), opts...)
-	t.Cleanup(stop)
-	ctx, closeTab := chromedp.NewContext(ctx)
-	t.Cleanup(closeTab)
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
-	t.Cleanup(cancel)
-	b := &browser{t: t, ctx: ctx, base: srv.URL, dir: dir}
-	err := chromedp.Listen(ctx, func(ev any) {
-		switch e := ev.(type) {
-		case *runtime.EventConsoleAPICalled:
-			switch e.Type {
-			case "error", "warning", "assert":
-				var words []string
-				for _, a := range e.Args {
-					words = append(words, string(a.Value), a.Description)
-				}
-				b.fault("console.%s: %s", e.Type, strings.Join(words, " "))
-			}
-		case *runtime.EventExceptionThrown:
-			b.fault("exception: %s %s", e.ExceptionDetails.Text, e.ExceptionDetails.URL)
-		case *log.EventEntryAdded:
-			// A query with a fault is answered with 400, which the browser reports.
-			if (e.Entry.Level == "error" || e.Entry.Source == "security") && !strings.Contains(e.Entry.Text, "status of 400") {
-				b.fault("log %s %s: %s %s", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL)
-			}
-		case *page.EventJavascriptDialogOpening:
-			b.fault("dialog: %s", e.Message)
-			go func() {
-				_, _ = chromedp.Call(ctx, page.HandleJavaScriptDialog, page.HandleJavaScriptDialogParams{})
-			}()
-		case *network.EventRequestWillBeSent:
-			if u := e.Request.URL; !strings.HasPrefix(u, srv.URL+"/") {
-				b.fault("request to %s", u)
-			}
-		}
-	})
-	if err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
-	yes := true
-	call(b, log.Enable, cdp.Empty{})
-	call(b, network.Enable, network.EnableParams{})
-	call(b, network.SetCookie, network.SetCookieParams{
-		Name: cookiePlain, Value: s.session, URL: srv.URL, HTTPOnly: &yes, SameSite: network.CookieSameSiteStrict,
-	})
-	// Violations are events of the document as well; this listens before any script of the page runs.
-	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
-		Source: `document.addEventListener("securitypolicyviolation", (e) => console.error("csp", e.violatedDirective, e.blockedURI, e.sourceFile, e.sample))`,
-	})
-	return b
-}
-
-func call[P, R any](b *browser, cmd cdp.Command[P, R], params P) {
-	b.t.Helper()
-	if _, err := chromedp.Call(b.ctx, cmd, params); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-func (b *browser) run(steps ...chromedp.Action[chromedp.Void]) {
-	b.t.Helper()
-	if err := chromedp.Do(b.ctx, steps...); err != nil {
-		b.stop(err)
-	}
-}
-
-// stop ends the test with what the page shows.
-func (b *browser) stop(err error) {
-	b.t.Helper()
-	body, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText.slice(0, 2000)`))
-	b.t.Fatalf("%v; faults %q; at %s", err, b.taken(), body)
-}
-
-func (b *browser) click(css string) {
-	b.t.Helper()
-	b.run(chromedp.Click(chromedp.CSS(css)))
-}
-
-func (b *browser) key(keys ...string) {
-	b.t.Helper()
-	for _, k := range keys {
-		b.run(chromedp.KeyEvent(k))
-	}
-}
-
-func (b *browser) taken() []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	out := b.faults
-	b.faults = nil
-	return out
-}
-
-// clean fails the test on whatever happened since the last call.
-func (b *browser) clean(where string) {
-	b.t.Helper()
-	for _, f := range b.taken() {
-		b.t.Errorf("%s: %s", where, f)
-	}
-}
-
-// until waits for a JavaScript condition. It asks again and again from outside:
-// what a page's own timers would evaluate is what its policy forbids.
-func (b *browser) until(cond string) {
-	b.t.Helper()
-	limit := time.Now().Add(20 * time.Second)
-	for {
-		ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`!!(`+cond+`)`))
-		switch {
-		case err == nil && ok:
-			return
-		case time.Now().After(limit):
-			b.stop(fmt.Errorf("waiting for %s: %w", cond, errors.Join(err, context.DeadlineExceeded)))
-		}
-		time.Sleep(15 * time.Millisecond)
-	}
-}
-
-func (b *browser) open(path string) {
-	b.t.Helper()
-	b.run(chromedp.Navigate(b.base + path))
-}
-
-func (b *browser) text(expr string) string {
-	b.t.Helper()
-	out, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`String(`+expr+`)`))
-	if err != nil {
-		b.stop(err)
-	}
-	return out
-}
-
-func (b *browser) size(width, height int64) {
-	b.t.Helper()
-	b.run(chromedp.EmulateViewport(width, height))
-}
-
-func (b *browser) shoot(name string, width, height int64, dark bool) {
-	b.t.Helper()
-	scheme := "light"
-	if dark {
-		scheme = "dark"
-	}
-	b.size(width, height)
-	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-	})
-	_, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](
-		`new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))`, chromedp.EvalAwaitPromise))
-	if err != nil {
-		b.stop(err)
-	}
-	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
-	if err != nil {
-		b.stop(err)
-	}
-	if err := os.WriteFile(filepath.Join(b.dir, name+".png"), png, 0o644); err != nil {
-		b.t.Fatal(err)
-	}
-}
 
 const overviewThere = `document.querySelector(".chart canvas") && document.querySelectorAll(".facet li").length > 0`
 
@@ -347,39 +126,6 @@ func TestBrowserSearch(t *testing.T) {
 		t.Errorf("theme %q", got)
 	}
 	b.clean("other pages")
-}
-
-func TestBrowserLiveTail(t *testing.T) {
-	f := newFake(manyRecords(20)...)
-	s := newSite(t, f)
-	b := newBrowser(t, s)
-	b.open("/?live=1")
-	<-f.tailed
-	evil := hostileRecord(7, hostile[2])
-	f.add(agentRecord(2), agentRecord(3), evil)
-	b.until(`document.querySelectorAll("#rows .row").length === 3`)
-	f.add(agentRecord(4))
-	b.until(`document.querySelectorAll("#rows .row").length === 4`)
-	if got := b.text(`document.querySelector("#rows .row a.s").getAttribute("href")`); got != "/records/"+record.FormatID(agentRecord(4).ID) {
-		t.Errorf("the newest is not on top: %s", got)
-	}
-	b.shoot("live", 1440, 500, false)
-	b.click("#pause")
-	f.add(agentRecord(5))
-	b.until(`document.querySelector("#livestate").textContent.includes("left out: 1")`)
-	if got := b.text(`document.querySelectorAll("#rows .row").length`); got != "4" {
-		t.Errorf("%s rows while paused", got)
-	}
-	b.click("#pause")
-	f.add(agentRecord(6))
-	b.until(`document.querySelectorAll("#rows .row").length === 5`)
-	// More than a page can show: bounded, and said.
-	f.add(manyRecords(3000)...)
-	b.until(`document.querySelector(".row.skipped")`)
-	if got := b.text(`document.querySelectorAll("#rows .row").length <= 500`); got != "true" {
-		t.Error("the list grows without bound")
-	}
-	b.clean("live tail")
 }
 
 func TestBrowserFirstEvent(t *testing.T) {

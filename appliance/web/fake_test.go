@@ -25,12 +25,12 @@ type fakeLedger struct {
 	err     error         // of every read
 	slow    bool          // reads wait for their context
 	added   chan struct{} // closed and replaced by add
-	tailed  chan struct{} // a token when a tail has begun
+	tailed  chan uint64   // where each tail begins
 }
 
 func newFake(recs ...*record.Record) *fakeLedger {
 	f := &fakeLedger{
-		sealed: map[uint64]*record.Record{}, added: make(chan struct{}), tailed: make(chan struct{}, 16),
+		sealed: map[uint64]*record.Record{}, added: make(chan struct{}), tailed: make(chan uint64, 256),
 		log: map[string][]byte{"tile/0/000": []byte("tile"), "tile/entries/x001/234.p/17": []byte("bundle")},
 	}
 	f.status = index.Status{Origin: "custody/test", Bytes: 5 << 20, Free: 90 << 30, Segments: 1}
@@ -184,20 +184,17 @@ func (f *fakeLedger) Get(_ context.Context, id string) (eff, sealed *record.Reco
 	return nil, nil, st, fmt.Errorf("get: %w", index.ErrNotFound)
 }
 
-func (f *fakeLedger) Tail(ctx context.Context, q index.Request, fn func(*record.Record) error) error {
+func (f *fakeLedger) Tail(ctx context.Context, q index.Request, from uint64, fn func(*record.Record) error, reached func(uint64)) error {
 	f.mu.Lock()
-	at, wait := len(f.recs), f.added
+	at := int(min(from, uint64(len(f.recs))))
 	f.mu.Unlock()
-	f.tailed <- struct{}{}
+	select {
+	case f.tailed <- from:
+	case <-ctx.Done():
+	}
 	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-wait:
-		}
 		f.mu.Lock()
-		news := f.recs[at:]
-		at, wait = len(f.recs), f.added
+		news, wait := f.recs[at:], f.added
 		f.mu.Unlock()
 		for _, r := range news {
 			if q.Query != nil && !q.Query.Match(r, r) {
@@ -206,6 +203,13 @@ func (f *fakeLedger) Tail(ctx context.Context, q index.Request, fn func(*record.
 			if err := fn(r); err != nil {
 				return err
 			}
+		}
+		at += len(news)
+		reached(uint64(at))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-wait:
 		}
 	}
 }

@@ -207,8 +207,10 @@ func (p *statusProbe) Write(b []byte) (int, error) {
 }
 
 // extend moves the deadline of a long answer, which the server's own would cut:
-// a reader that takes nothing for this long is given up.
-func extend(w http.ResponseWriter, now time.Time) {
+// a reader that takes nothing for this long is given up. The deadline is of the
+// machine's clock, whatever clock the server tells times by: set by one that is
+// behind, it would have passed before the first byte.
+func extend(w http.ResponseWriter) {
 	// An in-memory writer has no deadline to set, and that is fine.
-	_ = http.NewResponseController(w).SetWriteDeadline(now.Add(30 * time.Second))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(30 * time.Second))
 }

@@ -38,6 +38,7 @@ type searchPage struct {
 	Permalink   string
 	RangeText   string
 	Live        bool
+	TailParams  string // of the live tail, which begins with what came after this page
 	LiveOn      string
 	LiveOff     string
 	Sort        string // address of the other order
@@ -108,7 +109,9 @@ func (s *Server) pageSearch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.ranges(&p, &a)
-	if !p.Live {
+	if p.Live {
+		p.TailParams = strings.TrimPrefix(p.Params+"&after="+tailID(s.ledger.Status().Rows), "&")
+	} else {
 		if a.Limit == 0 {
 			a.Limit = s.opt.PageRecords
 		}
@@ -254,11 +257,13 @@ func (s *Server) gaps(ctx context.Context, p *searchPage, a *asked) error {
 	return err
 }
 
-// The live tail on the page: at most so many rows so often. More than a person
-// can read would only cost time on both sides.
+// The live tail on the page: at most so many rows so often, and of what came
+// while a tab was away what the page can hold. More than a person can read would
+// only cost time on both sides.
 const (
-	liveRows = 60
-	livePace = 300 * time.Millisecond
+	liveRows   = 60
+	livePace   = 300 * time.Millisecond
+	liveMissed = 500
 )
 
 func (s *Server) fragTail(w http.ResponseWriter, r *http.Request) {
@@ -273,26 +278,26 @@ func (s *Server) fragTail(w http.ResponseWriter, r *http.Request) {
 	}
 	t := s.pages[partials]
 	s.tail(w, r, tailing{
-		pace: livePace, most: liveRows,
+		pace: livePace, most: liveRows, missed: liveMissed,
 		render: func(rec *record.Record) ([]byte, error) {
 			var b bytes.Buffer
 			err := t.ExecuteTemplate(&b, "row", newRow(rec, words))
 			return b.Bytes(), err
 		},
-		send: func(w http.ResponseWriter, items []tailItem, skipped uint64) error {
-			if len(items) == 0 {
-				return nil
-			}
+		send: func(w http.ResponseWriter, got tailed) error {
 			var b bytes.Buffer
-			if skipped > 0 {
-				if err := t.ExecuteTemplate(&b, "skipped", skipped); err != nil {
+			if got.skipped > 0 {
+				if err := t.ExecuteTemplate(&b, "skipped", got.skipped); err != nil {
 					return err
 				}
 			}
-			for _, item := range slices.Backward(items) { // newest on top
+			for _, item := range slices.Backward(got.items) { // newest on top
 				b.Write(item.data)
 			}
-			_, err := w.Write(sseHTML(uintText(items[len(items)-1].seq), b.Bytes()))
+			if b.Len() == 0 {
+				return nil
+			}
+			_, err := w.Write(sseHTML(tailID(got.next), b.Bytes()))
 			return err
 		},
 	})

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"custody/index"
 	"custody/ingest/record"
@@ -52,7 +51,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, mime, name strin
 		}
 	}
 	for n := 0; ; {
-		extend(w, s.now())
+		extend(w)
 		for _, rec := range page.Records {
 			if rec.Seq >= end {
 				continue
@@ -165,123 +164,4 @@ func csvSafe(v string) string {
 		return "'" + v
 	}
 	return v
-}
-
-// tailing is how a live tail is shown.
-type tailing struct {
-	// render makes the bytes of a record, in the ledger's goroutine.
-	render func(*record.Record) ([]byte, error)
-	// send writes what waits, and how many records were left out before it.
-	send func(w http.ResponseWriter, items []tailItem, skipped uint64) error
-	pace time.Duration // least time between two sends
-	most int           // records rendered in one pace, 0 without bound
-}
-
-// tail runs a live tail at the pace of its reader: when the stream is faster,
-// records are skipped and counted, and the ledger never waits.
-func (s *Server) tail(w http.ResponseWriter, r *http.Request, t tailing) {
-	a, err := s.readAsked(r)
-	if err != nil {
-		s.failErr(w, r, err)
-		return
-	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-	w.Header().Set("X-Accel-Buffering", "no")
-	rc := http.NewResponseController(w)
-	extend(w, s.now())
-	if _, err := w.Write([]byte(": custody live tail\n\n")); err != nil {
-		return
-	}
-	if err := rc.Flush(); err != nil {
-		return
-	}
-	q := newTailQueue(t.most)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- s.ledger.Tail(ctx, a.Request, func(rec *record.Record) error {
-			if !q.admit() {
-				return ctx.Err()
-			}
-			b, err := t.render(rec)
-			if err != nil {
-				return err
-			}
-			q.put(tailItem{seq: rec.Seq, data: b})
-			return ctx.Err()
-		})
-		close(ended)
-	}()
-	// The goroutine ends with the handler: Tail returns soon after its context.
-	defer func() {
-		cancel()
-		for range ended { // waits for the close
-		}
-	}()
-	beat := time.NewTicker(10 * time.Second)
-	defer beat.Stop()
-	pace := time.NewTimer(0)
-	defer pace.Stop()
-	<-pace.C
-	ready := q.ready
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case err := <-ended:
-			if err != nil && ctx.Err() == nil {
-				s.log.Error("live tail ended", "error", err)
-			}
-			return
-		case <-beat.C:
-			// The session or token may have ended meanwhile.
-			if principal(r).Via != "socket" {
-				if _, err := s.identify(r); err != nil {
-					return
-				}
-			}
-			extend(w, s.now())
-			if _, err := w.Write([]byte(": beat\n\n")); err != nil {
-				return
-			}
-		case <-pace.C:
-			ready = q.ready
-			continue
-		case <-ready:
-			items, skipped := q.take()
-			extend(w, s.now())
-			if err := t.send(w, items, skipped); err != nil {
-				return
-			}
-			if t.pace > 0 {
-				ready = nil
-				pace.Reset(t.pace)
-			}
-		}
-		if err := rc.Flush(); err != nil {
-			return
-		}
-	}
-}
-
-func (s *Server) apiTail(w http.ResponseWriter, r *http.Request) {
-	s.tail(w, r, tailing{
-		render: func(rec *record.Record) ([]byte, error) { return rec.AppendJSON(nil), nil },
-		send: func(w http.ResponseWriter, items []tailItem, skipped uint64) error {
-			if skipped > 0 {
-				if _, err := w.Write([]byte("event: skipped\ndata: {\"count\":" + uintText(skipped) + "}\n\n")); err != nil {
-					return err
-				}
-			}
-			for _, it := range items {
-				b := append([]byte("event: record\nid: "), uintText(it.seq)...)
-				b = append(append(append(b, "\ndata: "...), it.data...), "\n\n"...)
-				if _, err := w.Write(b); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	})
 }

@@ -117,33 +117,86 @@
   });
 
   // --- live tail ---------------------------------------------------------
+  // The page says "following" only while a connection is open. This script runs
+  // before htmx's, so it hears of the first connection as well.
   const live = $("#rows[data-live]");
   const pause = $("#pause");
   const state = $("#livestate");
-  const following = state ? state.textContent : "";
-  let paused = false, missed = 0;
+  let paused = false, missed = 0, left = 0;
+  let link = "connecting", trouble = "";
+  function say() {
+    state.dataset.link = link;
+    if (link !== "open") state.textContent = trouble || "connecting";
+    else if (paused) state.textContent = missed ? `paused; updates left out: ${missed}` : "paused";
+    else state.textContent = state.dataset.following + (left ? `; updates left out while paused: ${left}` : "");
+  }
   function setPaused(p) {
     paused = p;
+    left = p ? 0 : missed;
+    missed = 0;
     pause.setAttribute("aria-pressed", String(p));
     pause.textContent = p ? "Go on" : "Pause";
     document.body.classList.toggle("paused", p);
-    state.textContent = p ? "paused" : missed ? `${following}; updates left out while paused: ${missed}` : following;
-    if (!p) missed = 0;
+    say();
+  }
+  function follow() {
+    const silence = 30000; // three beats of the server
+    let heard = 0, failures = 0;
+    const lost = (why) => { link = "broken"; trouble = `${why}; trying again`; say(); };
+    const reason = (status) => status === 401 ? "the session has ended: sign in again" :
+      status === 503 ? "too many live tails are open at once" :
+      status >= 400 ? `the server answers with status ${status}` :
+      status ? "the server answers without a stream" : "no connection to the server";
+    live.addEventListener("htmx:sse:after:connection", () => {
+      link = "open";
+      failures = 0;
+      heard = performance.now();
+      say();
+    });
+    live.addEventListener("htmx:sse:before:connection", () => { if (link === "open") lost("the connection broke"); });
+    live.addEventListener("htmx:sse:error", (e) => lost(e.detail.status ? reason(e.detail.status) : "the connection broke"));
+    live.addEventListener("htmx:sse:before:message", (e) => {
+      heard = performance.now();
+      if (e.detail.message.event || !paused) return;
+      missed++;
+      say();
+      e.preventDefault();
+    });
+    live.addEventListener("htmx:sse:after:message", () => {
+      while (live.children.length > 500) live.lastElementChild.remove();
+    });
+    // The extension connects again once it was connected; the first time is on us.
+    let status = 0, late = false;
+    live.addEventListener("htmx:before:request", () => { status = 0; late = false; });
+    live.addEventListener("htmx:after:request", (e) => {
+      status = e.detail.ctx.response.status; // and no stream: nothing for the list
+      e.preventDefault();
+    });
+    live.addEventListener("htmx:error", (e) => { late = e.detail.ctx?.request.signal.reason === "timeout"; });
+    live.addEventListener("htmx:finally:request", () => {
+      if (live._htmx?.sse) return;
+      lost(late ? "no answer within 10 seconds, perhaps because this browser has many live pages open" : reason(status));
+      setTimeout(() => live.dispatchEvent(new Event("connect")), Math.min(15000, 500 * 2 ** failures++));
+    });
+    // A connection can die without a word.
+    setInterval(() => {
+      const sse = live._htmx?.sse;
+      if (link !== "open" || document.hidden || performance.now() - heard < silence) return;
+      lost("nothing heard for 30 seconds");
+      sse?.reader?.cancel();
+    }, 5000);
+    document.addEventListener("DOMContentLoaded", () => {
+      if (window.htmx) return;
+      link = "broken";
+      trouble = "not connected: a script of this page did not arrive. Reload the page";
+      say();
+    });
   }
   if (live && pause) {
     pause.hidden = false;
     pause.addEventListener("click", () => setPaused(!paused));
-    document.addEventListener("htmx:sse:before:message", (e) => {
-      if (!paused) return;
-      missed++;
-      state.textContent = `paused; updates left out: ${missed}`;
-      e.preventDefault();
-    });
-    document.addEventListener("htmx:sse:after:message", () => {
-      while (live.children.length > 500) live.lastElementChild.remove();
-    });
-    document.addEventListener("htmx:sse:error", () => { state.textContent = "the connection broke; trying again"; });
-    document.addEventListener("htmx:sse:after:connection", () => { if (!paused) state.textContent = following; });
+    follow();
+    say();
   }
 
   // --- permalink ---------------------------------------------------------
