@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -250,6 +252,10 @@ func (l *Ledger) create(catPath string) error {
 	if err := errors.Join(cat.Put("identity", "origin", []byte(origin)), cat.Put("checkpoint", "latest", checkpoint), cat.Close()); err != nil {
 		return err
 	}
+	// Last also for a power cut: what it stands for must be there when it is.
+	if err := syncDir(dir); err != nil {
+		return err
+	}
 	if err := os.Rename(tmp, catPath); err != nil {
 		return err
 	}
@@ -268,7 +274,9 @@ func (l *Ledger) nothingThere(segments string) error {
 	}
 	st, err := store.Open(segments, store.Options{ReadOnly: true})
 	if err != nil {
-		if entries, rerr := os.ReadDir(segments); rerr == nil && len(entries) == 0 {
+		// The first segment gets its name when it is whole; until then it is a temporary folder.
+		finished := func(e os.DirEntry) bool { return !strings.HasSuffix(e.Name(), ".tmp") }
+		if entries, rerr := os.ReadDir(segments); rerr == nil && !slices.ContainsFunc(entries, finished) {
 			return nil
 		}
 		return fmt.Errorf("catalogue.db is missing, and what is in %s does not open: %w", segments, err)
