@@ -119,31 +119,56 @@ func TestVerifyBesidePacked(t *testing.T) {
 	if by := strings.Join(got.By, "\n"); !strings.Contains(by, "this command, from the files: the log, and rows 0 to ") || !strings.Contains(by, "the running server, which alone can read them: rows ") {
 		t.Errorf("by %s", by)
 	}
-	path := filepath.Join(data, "segments", "1", "records.db")
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := bytes.Index(b, []byte("CBK1"))
-	if i < 0 {
-		t.Fatal("no block in the file")
-	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.WriteAt([]byte{b[i+200] ^ 1}, int64(i+200)); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
+	flipBlocks(t, filepath.Join(data, "segments", "1", "records.db"))
 	code, stdout, stderr = run(t, "verify", data)
 	if code != exitTampered || !strings.Contains(stdout, "problem: segment 1, seq 0") || !strings.Contains(stdout, "TAMPERED") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 	if n := strings.Count(stdout, "rows are missing"); n != 1 {
 		t.Errorf("found %d times:\n%s", n, stdout)
+	}
+}
+
+// flipBlocks changes a bit of every block in a file, in place.
+func flipBlocks(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const into = 60
+	flipped := 0
+	for i := bytes.Index(b, []byte("CBK1")); i >= 0; flipped++ {
+		if _, err := f.WriteAt([]byte{b[i+into] ^ 1}, int64(i+into)); err != nil {
+			t.Fatal(err)
+		}
+		next := bytes.Index(b[i+into:], []byte("CBK1"))
+		if next < 0 {
+			break
+		}
+		i += into + next
+	}
+	if err := f.Close(); err != nil || flipped == 0 {
+		t.Fatal(flipped, err)
+	}
+}
+
+// What only the server can read is verified by the server, and its findings reach
+// the command.
+func TestVerifyBesideFinds(t *testing.T) {
+	data := serveData(t, 40)
+	flipBlocks(t, filepath.Join(data, "segments", "1", "records.db"))
+	code, stdout, stderr := run(t, "verify", data, "--search")
+	if code != exitTampered || !strings.Contains(stdout, "rows are missing and no sealed expiry names them") ||
+		!strings.Contains(stdout, "problem: segment 1, seq 0") || !strings.Contains(stdout, "damaged block") || !strings.Contains(stdout, "what to do: ") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if !strings.Contains(stderr, "found: ") {
+		t.Errorf("nothing was told on the way: %s", stderr)
 	}
 }
 
