@@ -52,6 +52,16 @@ func (x *segmentIndex) set(idx *search.Index, gen uint64) error {
 
 func (x *segmentIndex) close() error { return x.set(nil, 0) }
 
+// flush waits until what was added is on the disk.
+func (x *segmentIndex) flush() error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.idx == nil {
+		return nil
+	}
+	return x.idx.Flush()
+}
+
 func (l *Ledger) indexOf(id uint64) *segmentIndex {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -145,12 +155,7 @@ func (l *Ledger) indexLoop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, x := range l.indexes {
-		if err := x.use(x.gen, func(idx *search.Index) error {
-			if idx == nil {
-				return nil
-			}
-			return idx.Flush()
-		}); err != nil && !errors.Is(err, search.ErrReadOnly) {
+		if err := x.flush(); err != nil && !errors.Is(err, search.ErrReadOnly) {
 			l.log.Error("flush search index", "segment", id, "error", err)
 		}
 	}
