@@ -81,8 +81,8 @@ func (p *policies) apply(ctx context.Context) {
 			return
 		case err != nil:
 			p.log.Error("expiry failed", "class", x.Class, "error", err)
-		case c.Records > 0:
-			p.log.Info("expired", "class", x.Class, "records", c.Records, "bytes", c.Bytes, "certificate", c.Seq)
+		case c.Records+c.Amendments > 0:
+			p.log.Info("expired", "class", x.Class, "records", c.Records, "amendments", c.Amendments, "bytes", c.Bytes, "certificate", c.Seq, "erased", c.Erased)
 		}
 	}
 }
