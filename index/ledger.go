@@ -183,6 +183,10 @@ func Open(opts Options) (_ *Ledger, err error) {
 	if copy(l.fpKey[:], key) != len(l.fpKey) {
 		return nil, errors.New("keys/fingerprint is not 32 bytes long")
 	}
+	// Whoever made the folder may have been killed before it was durable.
+	if err := syncDir(opts.Dir); err != nil {
+		return nil, err
+	}
 	if l.store, err = store.Open(filepath.Join(opts.Dir, "segments"), store.Options{}); err != nil {
 		return nil, err
 	}

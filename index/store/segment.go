@@ -232,6 +232,15 @@ func loadSegment(dir string, id uint64, readOnly bool, o *Options) (*Segment, er
 		_ = db.Close()
 		return nil, fmt.Errorf("open segment %d: %w", id, err)
 	}
+	if !readOnly {
+		// What a killed process wrote may be seen here and not be on the disk, and so
+		// may what a failed sync left. The pages of a transaction are synced before its
+		// meta page is written, so a transaction of our own makes all of it durable.
+		if err := db.Update(func(*bolt.Tx) error { return nil }); err != nil {
+			_ = db.Close()
+			return nil, fmt.Errorf("open segment %d: %w", id, err)
+		}
+	}
 	return s, nil
 }
 

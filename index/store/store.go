@@ -95,6 +95,15 @@ func Open(dir string, opts Options) (*Store, error) {
 		s.segments = append(s.segments, seg)
 	}
 	if !opts.ReadOnly {
+		// A killed process may have renamed and not synced: what is built on what is
+		// seen here must not outlive it.
+		for _, seg := range s.segments {
+			err = errors.Join(err, syncDir(seg.dir))
+		}
+		if err := errors.Join(err, syncDir(s.dir)); err != nil {
+			_ = s.Close()
+			return nil, fmt.Errorf("open store: %w", err)
+		}
 		if err := s.sweep(); err != nil {
 			_ = s.Close()
 			return nil, err
