@@ -508,3 +508,34 @@ func TestCatalogueErasure(t *testing.T) {
 		t.Errorf("%s: %q", needle, places)
 	}
 }
+
+// TestNoDictionaryKeepsErasedContent: in a segment large enough to have a
+// compression dictionary of its own, nothing of it holds what was erased.
+func TestNoDictionaryKeepsErasedContent(t *testing.T) {
+	f := newFixture(t, Options{})
+	const rows = 4000
+	for i := 0; i < rows; i += 1000 {
+		var lines []string
+		for k := range 1000 {
+			lines = append(lines, event(i+k))
+		}
+		f.send(lines...)
+	}
+	f.allSealed()
+	f.roll()
+	eventually(t, "packed", func() bool { return f.l.store.Segments()[0].Generation > 0 })
+	f.close()
+	if len(probe(t, f.dir, "user3@example.com")) == 0 {
+		t.Error("the probe does not find it before it is erased")
+	}
+	f.open()
+	if _, err := f.l.Redact(t.Context(), Redaction{
+		Policy: "p", Fields: []record.Field{record.RequesterID}, Query: mustQuery(t, "requester.id:user3@example.com"),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	f.close()
+	for needle, places := range probe(t, f.dir, "user3@example.com") {
+		t.Errorf("%s: %q", needle, places)
+	}
+}
