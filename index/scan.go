@@ -23,7 +23,10 @@ type scanner struct {
 	req     *Request
 	q       *query.Query
 	matcher *query.Matcher
+	blocks  *query.BlockMatcher
+	cols    columns
 	plan    query.Plan
+	texts   []query.Text
 	kinds   query.KindSet
 	rec     record.Record
 	orig    record.Record
@@ -51,7 +54,8 @@ func (l *Ledger) newScanner(req *Request) (*scanner, error) {
 		}
 	}
 	return &scanner{
-		l: l, req: req, q: q, matcher: q.NewMatcher(), plan: q.Lower(), kinds: q.Kinds(),
+		l: l, req: req, q: q, matcher: q.NewMatcher(), blocks: q.NewBlockMatcher(),
+		plan: q.Lower(), texts: q.Texts(), kinds: q.Kinds(),
 		everything: q.String() == "*",
 	}, nil
 }
@@ -66,7 +70,16 @@ func (s *scanner) enter(seg *store.Segment) error {
 			return nil
 		}
 		covered := idx.Watermark()
-		if err := s.fetch(idx, &s.plan); err != nil {
+		err := s.fetch(idx, &s.plan)
+		for i := range s.texts {
+			if err == nil {
+				err = s.fetch(idx, &s.texts[i].Message)
+			}
+			if err == nil {
+				err = s.fetch(idx, &s.texts[i].Other)
+			}
+		}
+		if err != nil {
 			if errors.Is(err, search.ErrDamaged) || errors.Is(err, search.ErrClosed) {
 				s.postings = make(map[*query.Plan][]search.Hit)
 				return nil // scan instead
@@ -266,84 +279,149 @@ func (s *scanner) onlyKinds(blk *store.Block) bool {
 // rows decides row by row: by columns where they suffice, else on the record.
 func (s *scanner) rows(h *hit, frames uint16, from, to uint64) error {
 	blk := h.blk
-	seqs, kinds, times, _, err := blk.Times()
-	if err != nil {
-		return err
-	}
 	lo, hi := blk.TimeBounds()
 	timed := s.req.From != 0 && lo < s.req.From || s.req.To != 0 && hi >= s.req.To
-	var row int
-	var colErr error
-	var vals []string
-	get := func(p record.Path) ([]string, bool) {
-		if p.Field == query.KindField {
-			vals = append(vals[:0], kinds[row].String())
-			return vals, true
+	var seqs []uint64
+	var times []int64
+	s.cols = columns{s: s, blk: blk}
+	if timed || h.dirty || from > blk.First() || to <= blk.Last() || !s.onlyKinds(blk) || !blk.OneKind() {
+		var err error
+		if seqs, s.cols.kinds, times, _, err = blk.Times(); err != nil {
+			return err
 		}
-		if p.Field >= record.NumFields || p.Sub != "" {
-			return nil, false
-		}
-		info := p.Field.Info()
-		if info.Cardinality != record.Keyword {
-			return nil, false
-		}
-		c, err := blk.Column(p.Field)
-		if err != nil {
-			colErr = err
-			return nil, false
-		}
-		v := c.Value(row)
-		vals = vals[:0]
-		switch {
-		case v == "":
-		case p.Field.IsList():
-			vals = store.ListValues(v, vals)
-		default:
-			vals = append(vals, v)
-		}
-		return vals, true
 	}
-	for row = 0; row < blk.Rows(); row++ {
+	s.blocks.Begin(&s.cols)
+	for row := 0; row < blk.Rows(); row++ {
 		if frames&(1<<(row/store.FrameRows)) == 0 {
 			row |= store.FrameRows - 1
 			continue
 		}
-		if timed && (s.req.From != 0 && times[row] < s.req.From || s.req.To != 0 && times[row] >= s.req.To) {
-			continue
-		}
-		if !s.kinds.Has(kinds[row]) || seqs[row] < from || seqs[row] >= to {
-			continue
+		if seqs != nil {
+			if timed && (s.req.From != 0 && times[row] < s.req.From || s.req.To != 0 && times[row] >= s.req.To) {
+				continue
+			}
+			if !s.kinds.Has(s.cols.kinds[row]) || seqs[row] < from || seqs[row] >= to {
+				continue
+			}
 		}
 		s.scanned++
-		if !h.dirty || !s.l.overlay.touches(seqs[row], seqs[row]) {
-			switch s.q.Prefilter(get) {
-			case query.False:
-				continue
-			case query.True:
-				h.rows.set(row)
-				continue
-			}
-			if err := blk.Row(row, &s.rec); err != nil {
+		if h.dirty && s.l.overlay.touches(seqs[row], seqs[row]) {
+			if err := s.amended(h, row); err != nil {
 				return err
 			}
-			if s.matcher.Match(&s.rec, nil) {
-				h.rows.set(row)
-			}
+			continue
+		}
+		switch s.blocks.Row(row) {
+		case query.False:
+			continue
+		case query.True:
+			h.rows.set(row)
 			continue
 		}
 		if err := blk.Row(row, &s.rec); err != nil {
 			return err
 		}
-		if err := blk.Row(row, &s.orig); err != nil {
-			return err
-		}
-		s.l.overlay.apply(&s.rec)
-		s.l.overlay.applyMasks(&s.orig)
-		if s.matcher.Match(&s.rec, &s.orig) {
+		if s.matcher.Match(&s.rec, nil) {
 			h.rows.set(row)
 		}
 	}
-	return colErr
+	return errors.Join(s.blocks.Err(), s.cols.err)
+}
+
+// amended decides a row that has something in the overlay, on the effective record.
+func (s *scanner) amended(h *hit, row int) error {
+	if err := h.blk.Row(row, &s.rec); err != nil {
+		return err
+	}
+	if err := h.blk.Row(row, &s.orig); err != nil {
+		return err
+	}
+	s.l.overlay.apply(&s.rec)
+	s.l.overlay.applyMasks(&s.orig)
+	if s.matcher.Match(&s.rec, &s.orig) {
+		h.rows.set(row)
+	}
+	return nil
+}
+
+// columns is a block as a query.BlockMatcher sees it.
+type columns struct {
+	s     *scanner
+	blk   *store.Block
+	kinds []record.Kind // nil: all rows are of one kind
+	cols  [record.NumFields]*store.Column
+	vals  []string
+	texts []textFrames
+	err   error
+}
+
+// textFrames are the frames in which a word search may match.
+type textFrames struct{ message, other uint16 }
+
+// Values implements query.Columns.
+func (c *columns) Values(f record.Field, yield func(code int, values []string)) (bool, error) {
+	if f.Info().Cardinality != record.Keyword {
+		return false, nil
+	}
+	col, err := c.blk.Peek(f)
+	if err != nil {
+		return false, err
+	}
+	c.cols[f] = col
+	if col == nil {
+		return true, nil
+	}
+	list := f.IsList()
+	col.Each(func(code int, v string) {
+		if list {
+			c.vals = store.ListValues(v, c.vals[:0])
+		} else {
+			c.vals = append(c.vals[:0], v)
+		}
+		yield(code, c.vals)
+	})
+	return true, nil
+}
+
+// Code implements query.Columns.
+func (c *columns) Code(f record.Field, row int) int { return c.cols[f].Code(row) }
+
+// Kind implements query.Columns.
+func (c *columns) Kind(row int) record.Kind {
+	if c.kinds == nil {
+		return c.blk.Kind()
+	}
+	return c.kinds[row]
+}
+
+// Text implements query.Columns: where the index has the words in messages only,
+// the message alone decides.
+func (c *columns) Text(i, row int) query.Tri {
+	if c.texts == nil {
+		first := c.blk.First()
+		for k := range c.s.texts {
+			t := &c.s.texts[k]
+			c.texts = append(c.texts, textFrames{c.s.frames(&t.Message, c.blk, first), c.s.frames(&t.Other, c.blk, first)})
+		}
+	}
+	bit := uint16(1) << (row / store.FrameRows)
+	switch t := c.texts[i]; {
+	case t.other&bit != 0:
+		return query.Unknown
+	case t.message&bit == 0:
+		return query.False
+	}
+	msg, err := c.blk.Text(row, record.Message)
+	if err != nil && c.err == nil {
+		c.err = err
+	}
+	switch {
+	case msg == "": // none, or it is the raw line
+		return query.Unknown
+	case c.s.texts[i].Match(msg):
+		return query.True
+	}
+	return query.False
 }
 
 // errStop ends a walk early.

@@ -89,8 +89,21 @@ func TestVectorsOfTheDocumentation(t *testing.T) {
 	}
 	names := map[Op]string{All: "All", None: "None", Term: "Term", Ident: "Ident", TermRange: "TermRange", And: "And", Or: "Or", Time: "Time"}
 	for _, row := range tables["Keys"] {
-		if p := mustParse(t, row[0]).Lower(); names[p.Op] != row[1] || string(p.Key) != row[2] {
-			t.Errorf("%s: plan %s %q, want %s %q", row[0], names[p.Op], p.Key, row[1], row[2])
+		p := mustParse(t, row[0]).Lower()
+		op, key := names[p.Op], string(p.Key)
+		if p.Op == Or { // of terms, in this table
+			op, key = "Or of Terms", ""
+			for i, k := range p.Kids {
+				if k.Op != Term {
+					t.Errorf("%s: %s in the Or", row[0], names[k.Op])
+				}
+				if key += string(k.Key); i+1 < len(p.Kids) {
+					key += "`, `"
+				}
+			}
+		}
+		if op != row[1] || key != row[2] {
+			t.Errorf("%s: plan %s %q, want %s %q", row[0], op, key, row[1], row[2])
 		}
 	}
 }

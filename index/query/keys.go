@@ -15,6 +15,7 @@ const maxTerm = 256
 // First bytes of the keys of terms.
 const (
 	wordKey  = 'w'
+	otherKey = 'o'
 	valueKey = 'k'
 )
 
@@ -64,9 +65,17 @@ func TermKey(dst []byte, f record.Field, value string) []byte {
 // termPrefix is the length of a key before the value.
 const termPrefix = 3
 
-// WordKey appends the key of a word (as [Words] yields it) to dst: 'w', the word.
+// WordKey appends the key of a word of the message (as [Words] yields it) to dst: 'w', the word.
 func WordKey(dst []byte, word []byte) []byte {
 	dst = append(dst, wordKey)
+	return append(dst, word...)
+}
+
+// OtherKey appends the key of a word of any other value to dst: 'o', the word. Words
+// of messages are many, those of other values few: kept apart they tell whether
+// the message is all there is to look at.
+func OtherKey(dst []byte, word []byte) []byte {
+	dst = append(dst, otherKey)
 	return append(dst, word...)
 }
 
@@ -86,9 +95,10 @@ type Scratch struct {
 //   - for each value of a keyword field, list elements included: term TermKey;
 //   - for each value of an identifier field, id included: ident IdentKey, unless
 //     a word of it is an identifier already (standsForWhole);
-//   - for each word of MessageText, of every other field of kind Text or List
-//     but id and about, of the strings in delegation and links, and of the
-//     reasons in absence: term WordKey, or ident IdentKey when IsIdent.
+//   - for each word of MessageText: term WordKey, or ident IdentKey when IsIdent;
+//   - for each word of every other field of kind Text or List but id and about, of
+//     the strings in delegation and links, and of the reasons in absence: term
+//     OtherKey, or ident IdentKey when IsIdent.
 //
 // Times, numbers, raw bytes before the message and provenance have no words.
 // Keys repeat when values do, and are valid during the call only.
@@ -115,7 +125,7 @@ func IndexTerms(r *record.Record, s *Scratch, term, ident func(key []byte)) {
 // and the fields that are not keywords. The id is not in it: a store that numbers
 // its rows by time finds an id by the time that it carries.
 func RowTerms(r *record.Record, s *Scratch, term, ident func(key []byte)) {
-	scanner := wordScanner{s, term, ident}
+	scanner := wordScanner{s, wordKey, term, ident}
 	scanner.words(r.MessageText())
 	value := func(f record.Field, v, _ string) bool {
 		if cardinality[f] != record.Keyword {
@@ -131,7 +141,7 @@ func RowTerms(r *record.Record, s *Scratch, term, ident func(key []byte)) {
 // canonical object of record.Absence. Keyword values repeat, so a caller may
 // state those once for all rows that have them.
 func ValueTerms(f record.Field, v string, s *Scratch, term, ident func(key []byte)) {
-	scanner := wordScanner{s, term, ident}
+	scanner := wordScanner{s, otherKey, term, ident}
 	if f == record.Absence {
 		s.text, _ = objectStrings(v, s.text, scanner.words)
 		return
@@ -181,16 +191,17 @@ func standsForWhole(f record.Field, folded []byte) bool {
 // wordScanner states the words of values.
 type wordScanner struct {
 	s           *Scratch
+	key         byte // that the keys of words begin with
 	term, ident func(key []byte)
 }
 
 func (w *wordScanner) words(v string) bool {
-	w.s.word[0] = wordKey
+	w.s.word[0] = w.key
 	scanWords(v, &w.s.word, func(n int) {
 		if word := w.s.word[1 : 1+n]; IsIdent(word) {
 			w.ident(word) // a word is its own folded form
 		} else {
-			w.term(w.s.word[:1+n]) // what WordKey makes
+			w.term(w.s.word[:1+n]) // what WordKey or OtherKey makes
 		}
 	})
 	return false

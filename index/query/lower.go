@@ -62,13 +62,8 @@ func (n *node) lower() Plan {
 		}
 		return Plan{Op: All}
 	case opText:
-		var words []string
-		for i, e := range n.phrase.elems {
-			if !n.phrase.isGlob(i) {
-				words = append(words, e)
-			}
-		}
-		return planWords(words)
+		words := n.phrase.words()
+		return planOr([]Plan{planWords(words, wordKey), planWords(words, otherKey)})
 	}
 	// The index has the effective values only, and no keys for what custody adds.
 	if n.sealed || n.path.Field >= record.NumFields {
@@ -109,7 +104,7 @@ func (n *node) lowerExact() Plan {
 	case n.hasWords(n.text):
 		var words []string
 		eachWord(n.text, func(w string) { words = append(words, w) })
-		return planWords(words)
+		return planWords(words, n.wordKey())
 	}
 	return Plan{Op: All}
 }
@@ -126,7 +121,15 @@ func (n *node) lowerIdent() Plan {
 			words = append(words, w)
 		}
 	})
-	return planWords(words)
+	return planWords(words, otherKey)
+}
+
+// wordKey is what the keys of the words at the node's path begin with.
+func (n *node) wordKey() byte {
+	if n.path.Field == record.Message {
+		return wordKey
+	}
+	return otherKey
 }
 
 // hasWords reports whether the index holds the words of those values at the
@@ -183,7 +186,7 @@ func (n *node) lowerGlob() Plan {
 		}
 		i += size
 	}
-	return planWords(words)
+	return planWords(words, n.wordKey())
 }
 
 // termRange is the plan over the terms of a keyword field whose folded values
@@ -202,8 +205,8 @@ func (n *node) termRange(prefix string, match func(v string) bool) Plan {
 	return p
 }
 
-// planWords asks for words, folded and at their full length.
-func planWords(words []string) Plan {
+// planWords asks for words, folded and at their full length, with keys that begin with first.
+func planWords(words []string, first byte) Plan {
 	if len(words) > maxPhraseKeys {
 		words = words[:maxPhraseKeys]
 	}
@@ -213,7 +216,7 @@ func planWords(words []string) Plan {
 		if IsIdent(w) {
 			kids[i] = Plan{Op: Ident, Key: w}
 		} else {
-			kids[i] = Plan{Op: Term, Key: WordKey(nil, w)}
+			kids[i] = Plan{Op: Term, Key: append([]byte{first}, w...)}
 		}
 	}
 	return planAnd(kids)
@@ -273,6 +276,9 @@ func planOr(kids []Plan) Plan {
 			p.Kids = append(p.Kids, k)
 		}
 	}
+	if len(p.Kids) == 2 && p.Kids[0].sameIdents(&p.Kids[1]) {
+		return p.Kids[0]
+	}
 	switch len(p.Kids) {
 	case 0:
 		return Plan{Op: None}
@@ -289,4 +295,26 @@ func planOr(kids []Plan) Plan {
 		}
 	}
 	return p
+}
+
+// sameIdents reports whether both plans ask for the same identifiers and nothing else.
+func (p *Plan) sameIdents(o *Plan) bool {
+	if p.Op != o.Op || p.From != 0 || p.To != 0 || o.From != 0 || o.To != 0 {
+		return false
+	}
+	switch p.Op {
+	case Ident:
+		return bytes.Equal(p.Key, o.Key)
+	case And:
+		if len(p.Kids) != len(o.Kids) {
+			return false
+		}
+		for i := range p.Kids {
+			if !p.Kids[i].sameIdents(&o.Kids[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }

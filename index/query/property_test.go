@@ -426,7 +426,7 @@ func TestPlanBounds(t *testing.T) {
 		{"received:>=" + late, All, 0, 0},
 		{"NOT time:>=" + late, All, 0, 0},
 		{"NOT *", None, 0, 0},
-		{"alice NOT bob", Term, 0, 0},
+		{"alice NOT bob", Or, 0, 0},
 		{"alice OR NOT bob", All, 0, 0},
 		{"req5512", Ident, 0, 0},
 		{"target.id:x", Ident, 0, 0},
@@ -447,7 +447,8 @@ func TestPlanBounds(t *testing.T) {
 // TestLowerKeepsTheKeys: keys are a contract with whoever fills the index.
 func TestLowerKeepsTheKeys(t *testing.T) {
 	for _, c := range [][2]string{
-		{"Alice", "walice"},
+		{"message:Alice", "walice"},
+		{"target.id:alice/*", "oalice"},
 		{"req5512", "req5512"},
 		{"action.tool:KV", "k@Ykv"},
 		{"action.tool:K*", "k@Yk"},

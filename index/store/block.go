@@ -156,45 +156,41 @@ func (e *Encoder) Encode(dst []byte, tenant string, rows []*record.Record, salts
 	}
 	h.dict = e.dict
 	body := e.buf[:0]
-	add := func(zw *zstd.Encoder, raw []byte) {
-		n := 0
-		body, n = pack(zw, body, raw)
-		h.sections = append(h.sections, section{stored: n, raw: len(raw)})
+	add := func(zw *zstd.Encoder, raw []byte) (s section) {
+		s.raw = len(raw)
+		body, s.stored = pack(zw, body, raw)
+		return s
 	}
-	add(e.zw, appendTimes(e.buf2[:0], rows, &h))
-	add(e.zw, appendIDs(nil, rows))
+	plain := func(raw []byte) section {
+		body = append(body, raw...)
+		return section{stored: len(raw), raw: len(raw)}
+	}
+	h.fixed[secTimes] = add(e.zw, appendTimes(e.buf2[:0], rows, &h))
+	h.fixed[secIDs] = add(e.zw, appendIDs(nil, rows))
 	raw, err := appendSalts(nil, salts, len(rows))
 	if err != nil {
 		return nil, err
 	}
-	h.sections = append(h.sections, section{stored: len(raw), raw: len(raw)}) // keys do not compress
-	body = append(body, raw...)
+	h.fixed[secSalts] = plain(raw) // keys do not compress
 	if len(e.idents) <= maxFilterEntries {
 		raw, e.scratch = appendFilter(nil, e.idents, e.scratch)
 	} else {
 		raw = nil
 	}
-	h.sections = append(h.sections, section{stored: len(raw), raw: len(raw)})
-	body = append(body, raw...)
+	h.fixed[secFilter] = plain(raw)
 	e.idents = e.idents[:0]
 
 	e.collectColumns(rows)
 	for _, f := range e.used {
 		c := &e.cols[f]
 		d, k := c.encode()
-		sd := section{raw: len(d)}
-		body, sd.stored = pack(e.zw, body, d)
-		sk := section{raw: len(k), stored: len(k)}
-		body = append(body, k...)
-		h.columns = append(h.columns, columnRef{field: f, dict: sd, codes: sk})
+		h.columns = append(h.columns, columnRef{field: f, dict: add(e.zw, d), codes: plain(k)})
 		c.reset()
 	}
 	e.used = e.used[:0]
 	for from := 0; from < len(rows); from += FrameRows {
 		text, bin := e.frame.build(rows[from:min(from+FrameRows, len(rows))])
-		h.sections = append(h.sections, section{stored: len(bin), raw: len(bin)})
-		body = append(body, bin...)
-		add(e.text, text)
+		h.frames = append(h.frames, plain(bin), add(e.text, text))
 	}
 	e.buf = body
 	return h.finish(dst, body), nil
@@ -203,13 +199,16 @@ func (e *Encoder) Encode(dst []byte, tenant string, rows []*record.Record, salts
 // Recode appends block b with its frames compressed by this encoder; all the rest
 // stays as it is, its filter too.
 func (e *Encoder) Recode(dst []byte, b *Block) ([]byte, error) {
+	if err := b.layout(); err != nil {
+		return nil, err
+	}
 	h := b.header
 	h.dict = e.dict
-	h.sections = slices.Clone(h.sections)
+	h.frames = slices.Clone(h.frames)
 	body := e.buf[:0]
-	body = append(body, b.data[h.sections[0].at:h.sections[secFrames].at]...) // columns stand between
-	for i := secFrames; i < len(h.sections); i += 2 {
-		bin, text := &h.sections[i], &h.sections[i+1]
+	body = append(body, b.data[h.fixed[0].at:h.frames[0].at]...) // columns stand between
+	for i := 0; i < len(h.frames); i += 2 {
+		bin, text := &h.frames[i], &h.frames[i+1]
 		body = append(body, b.data[bin.at:bin.at+bin.stored]...)
 		raw, err := b.loadText(*text)
 		if err != nil {
@@ -232,13 +231,13 @@ func (h *header) finish(dst, body []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
-// fixed sections, in order; the frames follow, two sections each (binary, text).
+// fixed sections, in order; the columns and the frames follow.
 const (
 	secTimes = iota
 	secIDs
 	secSalts
 	secFilter
-	secFrames
+	numFixed
 )
 
 type section struct{ stored, raw, at int }
@@ -256,8 +255,9 @@ type header struct {
 	kinds            uint16
 	tenant           string
 	dict             bool // the frames' text needs the segment's dictionary
-	sections         []section
+	fixed            [numFixed]section
 	columns          []columnRef
+	frames           []section // two each: binary, text
 }
 
 func (h *header) append(b []byte) []byte {
@@ -277,7 +277,7 @@ func (h *header) append(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(s.raw))
 		b = binary.AppendUvarint(b, uint64(s.stored))
 	}
-	for _, s := range h.sections[:secFrames] {
+	for _, s := range h.fixed {
 		put(s)
 	}
 	b = binary.AppendUvarint(b, uint64(len(h.columns)))
@@ -286,8 +286,8 @@ func (h *header) append(b []byte) []byte {
 		put(c.dict)
 		put(c.codes)
 	}
-	b = binary.AppendUvarint(b, uint64(len(h.sections)-secFrames))
-	for _, s := range h.sections[secFrames:] {
+	b = binary.AppendUvarint(b, uint64(len(h.frames)))
+	for _, s := range h.frames {
 		put(s)
 	}
 	return b

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -34,7 +35,10 @@ type Block struct {
 	ids    []idRun
 	salts  []SaltRun
 	cols   []*Column // as in columns; nil: not loaded
-	frames [maxFrames]*frame
+	opened [maxFrames]*frame
+
+	rest []byte // of the header: columns and frames, till layout
+	at   int    // of what rest describes
 }
 
 // OpenBlock reads the header of a block.
@@ -58,33 +62,51 @@ func OpenBlock(data []byte) (*Block, error) {
 	b.header.kinds = uint16(in.uint())
 	b.tenant = string(in.take(in.size(len(in.b))))
 	b.dict = in.size(1) == 1
-	at, end := 8+n, len(data)-4
-	get := func() section {
-		s := section{raw: in.size(maxBlockSize), stored: in.size(maxBlockSize), at: at}
-		at += s.stored
-		if at > end {
-			in.bad = true
-		}
-		return s
+	b.at = 8 + n
+	for i := range b.fixed {
+		b.fixed[i] = b.section(&in)
 	}
-	for range secFrames {
-		b.sections = append(b.sections, get())
-	}
-	for range in.size(int(record.NumFields)) {
-		f := record.Field(in.size(int(record.NumFields) - 1))
-		if !f.Settable() && f != record.Absence && f != record.Provenance {
-			return nil, damaged("column field")
-		}
-		b.columns = append(b.columns, columnRef{field: f, dict: get(), codes: get()})
-	}
-	for range in.size(2 * maxFrames) {
-		b.sections = append(b.sections, get())
-	}
-	if in.bad || b.rows == 0 || len(in.b) != 0 || at != end ||
-		len(b.sections) != secFrames+2*((b.rows+FrameRows-1)/FrameRows) {
+	if in.bad || b.rows == 0 {
 		return nil, damaged("header")
 	}
+	b.rest = in.b
 	return b, nil
+}
+
+// section reads where the next section is.
+func (b *Block) section(in *cursor) section {
+	s := section{raw: in.size(maxBlockSize), stored: in.size(maxBlockSize), at: b.at}
+	b.at += s.stored
+	if b.at > len(b.data)-4 {
+		in.bad = true
+	}
+	return s
+}
+
+// layout reads the rest of the header. Most blocks of a search are passed over
+// for what the first part says.
+func (b *Block) layout() error {
+	if b.frames != nil {
+		return nil
+	}
+	in := cursor{b: b.rest}
+	columns := make([]columnRef, in.size(int(record.NumFields)))
+	for i := range columns {
+		f := record.Field(in.size(int(record.NumFields) - 1))
+		if !f.Settable() && f != record.Absence && f != record.Provenance {
+			return damaged("column field")
+		}
+		columns[i] = columnRef{field: f, dict: b.section(&in), codes: b.section(&in)}
+	}
+	frames := make([]section, in.size(2*maxFrames))
+	for i := range frames {
+		frames[i] = b.section(&in)
+	}
+	if in.bad || len(in.b) != 0 || b.at != len(b.data)-4 || len(frames) != 2*((b.rows+FrameRows-1)/FrameRows) {
+		return damaged("header")
+	}
+	b.columns, b.frames = columns, frames
+	return nil
 }
 
 // First is the seq of the first row.
@@ -104,6 +126,12 @@ func (b *Block) HasKind(k record.Kind) bool { return b.header.kinds&(1<<k) != 0 
 
 // OnlyKind reports whether all rows are of kind k.
 func (b *Block) OnlyKind(k record.Kind) bool { return b.header.kinds == 1<<k }
+
+// OneKind reports whether all rows are of one kind, Kind.
+func (b *Block) OneKind() bool { return bits.OnesCount16(b.header.kinds) == 1 }
+
+// Kind is the kind of all rows when they are of one.
+func (b *Block) Kind() record.Kind { return record.Kind(bits.TrailingZeros16(b.header.kinds)) }
 
 // TimeBounds are the least and the greatest time, Unix nanoseconds.
 func (b *Block) TimeBounds() (lo, hi int64) { return b.timeMin, b.timeMax }
@@ -180,7 +208,7 @@ func (b *Block) loadIDs() error {
 	if err := b.loadTimes(); err != nil {
 		return err
 	}
-	raw, err := b.load(b.sections[secIDs])
+	raw, err := b.load(b.fixed[secIDs])
 	if err != nil {
 		return err
 	}
@@ -247,7 +275,7 @@ func (b *Block) Salts() ([]SaltRun, error) {
 	if b.salts != nil {
 		return b.salts, nil
 	}
-	raw, err := b.load(b.sections[secSalts])
+	raw, err := b.load(b.fixed[secSalts])
 	if err != nil {
 		return nil, err
 	}
@@ -275,14 +303,14 @@ func (b *Block) Salts() ([]SaltRun, error) {
 
 // Candidates returns the bitmap of frames that may hold the identifier.
 func (b *Block) Candidates(key [16]byte, ident []byte) uint16 {
-	s := b.sections[secFilter]
+	s := b.fixed[secFilter]
 	k := filterKey(key)
 	return lookupFilter(b.data[s.at:s.at+s.stored], k.hash(ident))
 }
 
 // CandidatesHash is Candidates with the key's hash, see HashIdent.
 func (b *Block) CandidatesHash(h uint64) uint16 {
-	s := b.sections[secFilter]
+	s := b.fixed[secFilter]
 	return lookupFilter(b.data[s.at:s.at+s.stored], h)
 }
 
@@ -294,13 +322,21 @@ func HashIdent(key [16]byte, ident []byte) uint64 {
 
 // Column returns the column of a keyword field (or absence, provenance), nil when no row has it.
 func (b *Block) Column(f record.Field) (*Column, error) {
+	c, err := b.Peek(f)
+	if c != nil {
+		c.parse()
+	}
+	return c, err
+}
+
+// Peek is Column without Values and Counts, for a look at a few rows.
+func (b *Block) Peek(f record.Field) (*Column, error) {
+	if err := b.layout(); err != nil {
+		return nil, err
+	}
 	for k := range b.columns {
 		if b.columns[k].field == f {
-			c, err := b.columnAt(k)
-			if err == nil {
-				c.parse()
-			}
-			return c, err
+			return b.columnAt(k)
 		}
 	}
 	return nil, nil
@@ -334,19 +370,36 @@ func (b *Block) columnAt(k int) (*Column, error) {
 }
 
 func (b *Block) frame(i int) (*frame, error) {
-	if b.frames[i] != nil {
-		return b.frames[i], nil
+	if b.opened[i] != nil {
+		return b.opened[i], nil
 	}
-	bin, err := b.load(b.sections[secFrames+2*i])
+	if err := b.layout(); err != nil {
+		return nil, err
+	}
+	bin, err := b.load(b.frames[2*i])
 	if err != nil {
 		return nil, err
 	}
-	text, err := b.loadText(b.sections[secFrames+2*i+1])
+	text, err := b.loadText(b.frames[2*i+1])
 	if err != nil {
 		return nil, err
 	}
-	b.frames[i], err = parseFrame(text, bin, min(FrameRows, b.rows-i*FrameRows))
-	return b.frames[i], err
+	b.opened[i], err = parseFrame(text, bin, min(FrameRows, b.rows-i*FrameRows))
+	return b.opened[i], err
+}
+
+// Text returns the value of a scalar that is no keyword, "" when row i has none.
+func (b *Block) Text(i int, f record.Field) (string, error) {
+	fr, err := b.frame(i / FrameRows)
+	if err != nil {
+		return "", err
+	}
+	for k := range fr.cols {
+		if c := &fr.cols[k]; c.field == f && !c.list {
+			return c.vals[i%FrameRows], nil
+		}
+	}
+	return "", nil
 }
 
 // Row decodes row i into r, which it resets first. The strings in r stay valid

@@ -195,6 +195,15 @@ func (c *Column) at(code int) string {
 	return view(in.take(in.size(len(in.b))))
 }
 
+// Each calls yield with every code and its value, without Values.
+func (c *Column) Each(yield func(code int, v string)) {
+	in := cursor{b: c.dict}
+	for code := range int(in.uint()) {
+		in.uint()
+		yield(code+1, view(in.take(in.size(len(in.b)))))
+	}
+}
+
 // parse takes the dictionary apart; check has seen that it is sound.
 func (c *Column) parse() {
 	if c.Values != nil {

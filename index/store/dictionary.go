@@ -132,7 +132,10 @@ func SampleFrames(rows int) int {
 
 // SampleBlock appends the text of a block's first frame to a dictionary.
 func SampleBlock(dict []byte, b *Block) ([]byte, error) {
-	text, err := b.loadText(b.sections[secFrames+1])
+	if err := b.layout(); err != nil {
+		return dict, err
+	}
+	text, err := b.loadText(b.frames[1])
 	if err != nil {
 		return dict, err
 	}

@@ -82,7 +82,7 @@ func (b *Block) loadTimes() error {
 	if b.seqs != nil {
 		return nil
 	}
-	raw, err := b.load(b.sections[secTimes])
+	raw, err := b.load(b.fixed[secTimes])
 	if err != nil {
 		return err
 	}
