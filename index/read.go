@@ -44,25 +44,36 @@ func (l *Ledger) Search(ctx context.Context, req Request) (Page, error) {
 		}
 	}
 	var page Page
-	err := l.each(ctx, &req, from, to, func(r *record.Record) error {
+	err := l.each(ctx, &req, from, to, func(_ uint64, load Load) error {
 		if len(page.Records) == req.Limit {
 			last := page.Records[req.Limit-1]
 			page.Next = formatCursor(last)
 			return errStop
 		}
+		r, err := load()
 		page.Records = append(page.Records, r)
-		return nil
+		return err
 	}, &page.Scanned)
 	return page, err
 }
 
 // Scan calls fn for every matching record, effective, until fn fails.
 func (l *Ledger) Scan(ctx context.Context, req Request, fn func(*record.Record) error) error {
-	return l.each(ctx, &req, 0, l.store.Next(), fn, new(int))
+	return l.each(ctx, &req, 0, l.store.Next(), func(_ uint64, load Load) error {
+		r, err := load()
+		if err != nil {
+			return err
+		}
+		return fn(r)
+	}, new(int))
 }
 
-// each calls fn with every matching record of [from, to); fn may keep it.
-func (l *Ledger) each(ctx context.Context, req *Request, from, to uint64, fn func(*record.Record) error, scanned *int) error {
+// Load decodes the record at hand. It is good during the call that it was passed
+// to; the record may be kept.
+type Load func() (*record.Record, error)
+
+// each calls fn with every matching record of [from, to).
+func (l *Ledger) each(ctx context.Context, req *Request, from, to uint64, fn func(seq uint64, load Load) error, scanned *int) error {
 	s, err := l.newScanner(req)
 	if err != nil {
 		return err
@@ -70,20 +81,28 @@ func (l *Ledger) each(ctx context.Context, req *Request, from, to uint64, fn fun
 	defer func() { *scanned += s.scanned }()
 	return l.walk(ctx, s, from, to, req.Order, func(h *hit) error {
 		n := h.blk.Rows()
+		i := 0
+		load := func() (*record.Record, error) {
+			r := new(record.Record)
+			if err := h.blk.Row(i, r); err != nil {
+				return nil, err
+			}
+			l.overlay.apply(r)
+			return r, nil
+		}
 		for k := range n {
-			i := k
+			i = k
 			if req.Order == NewestFirst {
 				i = n - 1 - k
 			}
 			if !h.rows.has(i) {
 				continue
 			}
-			r := new(record.Record)
-			if err := h.blk.Row(i, r); err != nil {
+			seq, err := h.blk.Seq(i)
+			if err != nil {
 				return err
 			}
-			l.overlay.apply(r)
-			if err := fn(r); err != nil {
+			if err := fn(seq, load); err != nil {
 				return err
 			}
 		}
@@ -477,10 +496,11 @@ func (l *Ledger) findID(ctx context.Context, id [16]byte) (r *record.Record, err
 }
 
 // Tail calls fn for every matching record from the seq from on, in order: those
-// that are there, then each as it becomes durable, until ctx ends or fn fails.
+// that are there, then each as it becomes durable, until ctx ends or fn fails. A
+// record that fn does not load costs next to nothing.
 // A from beyond the end is the end. When fn had everything before a seq, Tail
 // calls reached with that seq: at least once, and after each stretch.
-func (l *Ledger) Tail(ctx context.Context, req Request, from uint64, fn func(*record.Record) error, reached func(next uint64)) error {
+func (l *Ledger) Tail(ctx context.Context, req Request, from uint64, fn func(seq uint64, load Load) error, reached func(next uint64)) error {
 	req.Order = OldestFirst
 	from = min(from, l.store.Next())
 	for {

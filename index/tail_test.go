@@ -5,8 +5,6 @@ import (
 	"errors"
 	"slices"
 	"testing"
-
-	"custody/ingest/record"
 )
 
 // A tail that goes on where another ended leaves nothing out and repeats nothing.
@@ -26,8 +24,11 @@ func TestTailFrom(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var next uint64
-		err := f.l.Tail(ctx, req, from, func(r *record.Record) error {
-			if seqs = append(seqs, r.Seq); len(seqs) == most {
+		err := f.l.Tail(ctx, req, from, func(seq uint64, load Load) error {
+			if r, err := load(); err != nil || r.Seq != seq {
+				t.Fatalf("row %d: %v, %v", seq, r, err)
+			}
+			if seqs = append(seqs, seq); len(seqs) == most {
 				return errEnough
 			}
 			return nil

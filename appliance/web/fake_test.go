@@ -184,7 +184,7 @@ func (f *fakeLedger) Get(_ context.Context, id string) (eff, sealed *record.Reco
 	return nil, nil, st, fmt.Errorf("get: %w", index.ErrNotFound)
 }
 
-func (f *fakeLedger) Tail(ctx context.Context, q index.Request, from uint64, fn func(*record.Record) error, reached func(uint64)) error {
+func (f *fakeLedger) Tail(ctx context.Context, q index.Request, from uint64, fn func(uint64, index.Load) error, reached func(uint64)) error {
 	f.mu.Lock()
 	at := int(min(from, uint64(len(f.recs))))
 	f.mu.Unlock()
@@ -200,7 +200,7 @@ func (f *fakeLedger) Tail(ctx context.Context, q index.Request, from uint64, fn 
 			if q.Query != nil && !q.Query.Match(r, r) {
 				continue
 			}
-			if err := fn(r); err != nil {
+			if err := fn(r.Seq, func() (*record.Record, error) { return r, nil }); err != nil {
 				return err
 			}
 		}

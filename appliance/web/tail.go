@@ -160,19 +160,23 @@ var errTailFull = errors.New("the queue of the live tail is full")
 // reader holds nothing of the ledger; what is new never waits.
 func (s *Server) follow(ctx context.Context, req index.Request, from uint64, q *tailQueue, render func(*record.Record) ([]byte, error)) error {
 	for {
-		err := s.ledger.Tail(ctx, req, from, func(rec *record.Record) error {
+		err := s.ledger.Tail(ctx, req, from, func(seq uint64, load index.Load) error {
 			if q.full() {
-				from = rec.Seq
+				from = seq
 				return errTailFull
 			}
-			if !q.admit(rec.Seq) {
+			if !q.admit(seq) {
 				return ctx.Err()
+			}
+			rec, err := load()
+			if err != nil {
+				return err
 			}
 			b, err := render(rec)
 			if err != nil {
 				return err
 			}
-			q.put(tailItem{seq: rec.Seq, data: b})
+			q.put(tailItem{seq: seq, data: b})
 			return ctx.Err()
 		}, q.reach)
 		if !errors.Is(err, errTailFull) {

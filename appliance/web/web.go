@@ -34,10 +34,10 @@ type Ledger interface {
 	// Get finds a record by UUID or decimal seq: as it stands, and as it was sealed.
 	Get(ctx context.Context, id string) (eff, sealed *record.Record, st index.SealState, err error)
 	// Tail calls fn for each record from the seq from on that matches, in order and
-	// also those to come, until ctx ends or fn fails. The record is valid during the
-	// call only. After each stretch, at least once, it calls reached with the seq
+	// also those to come, until ctx ends or fn fails. fn loads the record if it wants
+	// it. After each stretch, at least once, it calls reached with the seq
 	// before which fn had everything. A from beyond the end is the end.
-	Tail(ctx context.Context, r index.Request, from uint64, fn func(*record.Record) error, reached func(next uint64)) error
+	Tail(ctx context.Context, r index.Request, from uint64, fn func(seq uint64, load index.Load) error, reached func(next uint64)) error
 	// Status is the ledger as it is now; Rows is also the seq that the next row gets.
 	Status() index.Status
 	Sources() []index.SourceStatus
