@@ -17,6 +17,7 @@ type builder struct {
 	fast      bool
 	scratch   query.Scratch
 	terms     termTable
+	provs     record.Provenances
 	values    map[fieldValue]uint16 // keyword values of the block and the frames they were stated for
 }
 
@@ -45,7 +46,7 @@ func (b *builder) encoder(key [16]byte) (*store.Encoder, error) {
 func (b *builder) build(c *chunk, key [16]byte) error {
 	c.leaves = make([]seal.Entry, len(c.rows))
 	for i, r := range c.rows {
-		r.FreezeProvenance()
+		b.provs.Freeze(r)
 		seed := seal.RowSeed(&c.keys[i/store.FrameRows], i%store.FrameRows)
 		if err := b.committer.Commit(r, &seed, &c.leaves[i]); err != nil {
 			return err

@@ -2,7 +2,9 @@ package index
 
 import (
 	"bytes"
-	"hash/maphash"
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
 
 	"custody/index/search"
 )
@@ -11,7 +13,7 @@ import (
 // It is an open-addressed table over one arena of keys: a row states a hundred
 // terms, nearly all of them known already, so a look-up must cost next to nothing.
 type termTable struct {
-	seed  maphash.Seed
+	seed  uint64  // a stranger who writes the words must not know where they fall
 	slots []int32 // 1 + index into terms; 0 is free
 	terms []termEntry
 	arena []byte
@@ -27,10 +29,10 @@ type termEntry struct {
 // add notes that the frames hold the term.
 func (t *termTable) add(key []byte, frames uint16) {
 	if len(t.slots) == 0 {
-		t.seed = maphash.MakeSeed()
+		t.seed = rand.Uint64()
 		t.slots = make([]int32, 1<<13)
 	}
-	h := maphash.Bytes(t.seed, key)
+	h := hashTerm(t.seed, key)
 	mask := uint64(len(t.slots) - 1)
 	i := h & mask
 	for {
@@ -51,6 +53,32 @@ func (t *termTable) add(key []byte, frames uint16) {
 	if 2*len(t.terms) > len(t.slots) {
 		t.grow()
 	}
+}
+
+// hashTerm is one folded multiplication of the ends of a short key and the seed,
+// one more for each sixteen bytes of a longer one: the core of wyhash.
+// Source: Wang Yi, wyhash, https://github.com/wangyi-fudan/wyhash.
+func hashTerm(seed uint64, key []byte) uint64 {
+	const k0, k1 = 0xa0761d6478bd642f, 0xe7037ed1a0b428db
+	n := len(key)
+	h := seed ^ k0
+	for len(key) > 16 {
+		hi, lo := bits.Mul64(binary.LittleEndian.Uint64(key)^h, binary.LittleEndian.Uint64(key[8:])^k1)
+		h = hi ^ lo
+		key = key[16:]
+	}
+	var a, b uint64
+	switch m := len(key); {
+	case m >= 8:
+		a, b = binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[m-8:])
+	case m >= 4:
+		a, b = uint64(binary.LittleEndian.Uint32(key)), uint64(binary.LittleEndian.Uint32(key[m-4:]))
+	case m > 0:
+		a, b = uint64(key[0])<<16|uint64(key[m/2])<<8|uint64(key[m-1]), k0
+	}
+	hi, lo := bits.Mul64(a^h, b^k1^uint64(n))
+	hi, lo = bits.Mul64(hi^lo^k0, seed|1)
+	return hi ^ lo
 }
 
 func (t *termTable) grow() {

@@ -2,6 +2,8 @@ package command
 
 import (
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,6 +25,7 @@ configuration it keeps its data in ./custody-data, takes syslog on 127.0.0.1:551
 			if err != nil {
 				return err
 			}
+			tuneMemory()
 			app, err := appliance.New(cfg, appliance.Options{
 				Version: a.env.Version,
 				Logger:  slog.New(slog.NewTextHandler(a.env.Stderr, nil)),
@@ -38,6 +41,23 @@ configuration it keeps its data in ./custody-data, takes syslog on 127.0.0.1:551
 	cmd.Flags().StringVar(&over.HTTP, "http", "", "address of pages and API (default 127.0.0.1:8484)")
 	cmd.Flags().StringVar(&over.Syslog, "syslog", "", "address of syslog, UDP and TCP, in place of all [[syslog]] (default 127.0.0.1:5514)")
 	return cmd
+}
+
+// What the server lives on is small, but it allocates fast: fewer collections
+// cost memory up to a bound and save a fifth of the CPU.
+const (
+	gcPercent   = 400
+	memoryLimit = 704 << 20 // from here it collects more often
+)
+
+// tuneMemory sets the collector, unless the environment does (GOGC, GOMEMLIMIT).
+func tuneMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 }
 
 // ready says where to look.

@@ -17,6 +17,7 @@ const (
 	wordKey  = 'w'
 	otherKey = 'o'
 	valueKey = 'k'
+	pairKey  = 0x01
 )
 
 // What of a field's values the word search sees.
@@ -95,6 +96,7 @@ type Scratch struct {
 //   - for each value of a keyword field, list elements included: term TermKey;
 //   - for each value of an identifier field, id included: ident IdentKey, unless
 //     a word of it is an identifier already (standsForWhole);
+//   - for requester.id and executor.id, if both are there: ident PairKey;
 //   - for each word of MessageText: term WordKey, or ident IdentKey when IsIdent;
 //   - for each word of every other field of kind Text or List but id and about, of
 //     the strings in delegation and links, and of the reasons in absence: term
@@ -135,6 +137,20 @@ func RowTerms(r *record.Record, s *Scratch, term, ident func(key []byte)) {
 	}
 	r.Scalars(value)
 	r.Lists(value)
+	if who, by := r.Get(record.RequesterID), r.Get(record.ExecutorID); who != "" && by != "" {
+		s.key = PairKey(s.key[:0], who, by)
+		ident(s.key)
+	}
+}
+
+// PairKey appends the filter key of who asked and which agent acted to dst: 0x01,
+// the folded requester.id, 0x00, the folded executor.id. Each of them alone
+// stands in every block; the two together are what one asks for.
+func PairKey(dst []byte, requester, executor string) []byte {
+	dst = append(dst, pairKey)
+	dst = appendFold(dst, requester)
+	dst = append(dst, 0)
+	return appendFold(dst, executor)
 }
 
 // ValueTerms states what the index holds for one value of a field, or for the

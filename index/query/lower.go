@@ -49,6 +49,10 @@ func (n *node) lower() Plan {
 		for i, k := range n.kids {
 			kids[i] = k.lower()
 		}
+		who, by := n.exact(record.RequesterID), n.exact(record.ExecutorID)
+		if who != nil && by != nil {
+			kids = append(kids, Plan{Op: Ident, Key: PairKey(nil, who.text, by.text)})
+		}
 		return planAnd(kids)
 	case opOr:
 		kids := make([]Plan, len(n.kids))
@@ -88,6 +92,16 @@ func (n *node) lower() Plan {
 		}
 	}
 	return Plan{Op: All}
+}
+
+// exact returns the kid of an opAnd that asks for a whole value of the field.
+func (n *node) exact(f record.Field) *node {
+	for _, k := range n.kids {
+		if k.op == opExact && !k.sealed && k.path == (record.Path{Field: f}) {
+			return k
+		}
+	}
+	return nil
 }
 
 // terms reports whether the index holds each of the field's values as a term.

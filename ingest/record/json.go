@@ -285,13 +285,58 @@ func (r *Record) AppendProvenance(dst []byte) []byte {
 	return dst
 }
 
-// FreezeProvenance computes the canonical provenance object once, for a record
-// that is complete. OpenProvenance undoes it.
-func (r *Record) FreezeProvenance() {
-	if r.provJSON == "" {
-		r.scratch = r.AppendProvenance(r.scratch[:0])
-		r.provJSON = viewString(r.scratch)
+// Provenances remembers the canonical object of a record and where its values
+// came from: the next record of the same source mostly has the same. The zero
+// value is ready. Not safe for concurrent use.
+type Provenances struct {
+	items []provenance
+	time  string
+	json  string
+}
+
+type provenance struct {
+	field Field
+	prov  string
+}
+
+// Freeze computes the canonical provenance object once, for a record that is
+// complete. OpenProvenance undoes it.
+func (c *Provenances) Freeze(r *Record) {
+	if r.provJSON != "" {
+		return
 	}
+	if c.same(r) {
+		r.provJSON = c.json
+		return
+	}
+	// Strings of r live no longer than r does.
+	c.items = c.items[:0]
+	for _, v := range r.vals {
+		c.items = append(c.items, provenance{v.field, strings.Clone(v.prov)})
+	}
+	for _, v := range r.lists {
+		c.items = append(c.items, provenance{v.field, strings.Clone(v.prov)})
+	}
+	c.time = strings.Clone(r.timeProv)
+	c.json = string(r.AppendProvenance(nil))
+	r.provJSON = c.json
+}
+
+func (c *Provenances) same(r *Record) bool {
+	if len(c.items) != len(r.vals)+len(r.lists) || c.time != r.timeProv {
+		return false
+	}
+	for i := range r.vals {
+		if v, have := &r.vals[i], &c.items[i]; v.field != have.field || v.prov != have.prov {
+			return false
+		}
+	}
+	for i := range r.lists {
+		if v, have := &r.lists[i], &c.items[len(r.vals)+i]; v.field != have.field || v.prov != have.prov {
+			return false
+		}
+	}
+	return true
 }
 
 // SetProvenance gives a record read from a store its canonical provenance

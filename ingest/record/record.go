@@ -39,7 +39,6 @@ type Record struct {
 	timeProv string
 	provJSON string // canonical provenance of a record read from a store
 	absJSON  string // canonical absence of a record read from a store
-	scratch  []byte // backs provJSON when FreezeProvenance made it
 }
 
 type value struct {

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -86,7 +87,7 @@ func TestStoredProvenance(t *testing.T) {
 	r := full()
 	want := r.ProvenanceJSON()
 	s := full()
-	s.FreezeProvenance()
+	new(Provenances).Freeze(s)
 	if s.Prov(RequesterID) != "/requester.id" || s.Prov(Time) != "/time" || s.ProvenanceJSON() != want {
 		t.Errorf("frozen: %q", s.Prov(RequesterID))
 	}
@@ -135,4 +136,34 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%s\nbecomes %s", once, got)
 		}
 	})
+}
+
+// What one record leaves in the memory never shows in another.
+func TestProvenancesRemember(t *testing.T) {
+	var c Provenances
+	rng := rand.New(rand.NewPCG(5, 6))
+	fields := []Field{RequesterID, ExecutorID, ActionTool, TargetID}
+	for i := range 500 {
+		var r, want Record
+		for _, x := range []*Record{&r, &want} {
+			rng := rand.New(rand.NewPCG(uint64(i/3), 1)) // three in a row are alike
+			for _, f := range fields {
+				if rng.IntN(2) == 0 {
+					x.Set(f, "v", []string{"", "/a", "/b"}[rng.IntN(3)])
+				}
+			}
+			for range rng.IntN(3) {
+				x.Add(AuthorityScopes, "s", []string{"", "/s", "/t"}[rng.IntN(3)])
+			}
+			x.SetTime(1, []string{"", "/ts"}[rng.IntN(2)])
+		}
+		if rng.IntN(4) == 0 {
+			r.Set(SourceHost, "h", "header:HOSTNAME")
+			want.Set(SourceHost, "h", "header:HOSTNAME")
+		}
+		c.Freeze(&r)
+		if got, w := r.ProvenanceJSON(), want.ProvenanceJSON(); got != w {
+			t.Fatalf("record %d: %s, want %s", i, got, w)
+		}
+	}
 }
