@@ -263,7 +263,7 @@ func TestLargeAdd(t *testing.T) {
 func TestHugeBlock(t *testing.T) {
 	x, _ := create(t, fast)
 	huge := Doc{Block: 0, Rows: 1}
-	for i := range 200_000 {
+	for i := range 400_000 {
 		huge.Terms = append(huge.Terms, Term{fmt.Appendf(nil, "a-term-of-some-length-%d", i), 1})
 	}
 	docs := []Doc{huge, {Block: 1, Rows: 1, Terms: []Term{{[]byte("k"), 1}}}}

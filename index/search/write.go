@@ -154,7 +154,7 @@ func (x *Index) apply(docs []Doc, gone []uint64, st state) error {
 }
 
 // maxKept is how many terms a reused document may hold.
-const maxKept = 1 << 13
+const maxKept = 1 << 14
 
 func (x *Index) writable() error {
 	switch {
