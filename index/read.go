@@ -43,18 +43,21 @@ func (l *Ledger) Search(ctx context.Context, req Request) (Page, error) {
 			from = seq + 1
 		}
 	}
-	var page Page
-	err := l.each(ctx, &req, from, to, func(_ uint64, load Load) error {
-		if len(page.Records) == req.Limit {
-			last := page.Records[req.Limit-1]
-			page.Next = formatCursor(last)
-			return errStop
-		}
-		r, err := load()
-		page.Records = append(page.Records, r)
-		return err
-	}, &page.Scanned)
-	return page, err
+	s, err := l.newScanner(&req)
+	if err != nil {
+		return Page{}, err
+	}
+	load := newLoader(l, req.Order, req.Limit+1) // one more tells that there is a next page
+	s.leave = load.settle
+	if err := l.walk(ctx, s, from, to, req.Order, load.add); err != nil {
+		return Page{Scanned: s.scanned}, err
+	}
+	page := Page{Records: load.rows, Scanned: s.scanned}
+	if len(page.Records) > req.Limit {
+		page.Records = page.Records[:req.Limit]
+		page.Next = formatCursor(page.Records[req.Limit-1])
+	}
+	return page, nil
 }
 
 // Scan calls fn for every matching record, effective, until fn fails.

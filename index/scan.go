@@ -31,6 +31,7 @@ type scanner struct {
 	rec     record.Record
 	orig    record.Record
 	scanned int
+	leave   func() error // called at the end of each snapshot, if set
 	// everything says that the query is "*": the kinds in scope, and no condition.
 	everything bool
 
@@ -519,6 +520,11 @@ func (l *Ledger) walkView(s *scanner, seg *store.Segment, lo, hi uint64, order O
 			werr = err
 			return err == nil
 		})
+		if s.leave != nil {
+			if err := s.leave(); err != nil && (werr == nil || errors.Is(werr, errStop)) {
+				werr = err
+			}
+		}
 		return nil
 	})
 	if err != nil {

@@ -13,7 +13,9 @@ import (
 )
 
 // A block holds up to 1024 rows of one tenant, by column where that pays, in
-// frames of 64 rows. All integers are varints unless said otherwise.
+// frames of 64 rows, which indexes name and keys belong to; what a frame does not
+// keep in columns stands in two pieces, so that less is decompressed for one row.
+// All integers are varints unless said otherwise.
 //
 //	"CBK1"  u32le length of the header
 //	header  first seq, last minus first, rows, received min and max, time min and max (zigzag),
@@ -24,7 +26,7 @@ import (
 //	salts   runs of frame keys, seeds, or residues of redacted rows
 //	filter  identifiers → frames (filter.go)
 //	columns for each keyword field: dictionary with counts, and a code a row
-//	frames  the other fields and the raw lines of 64 rows (frame.go)
+//	pieces  the other fields and the raw lines of 32 rows (frame.go)
 //	u32le   CRC-32C of all before it
 //
 // A section is zstd-compressed when that makes it smaller (stored < raw).
@@ -33,7 +35,8 @@ const (
 	MaxBlockRows = 1024
 
 	blockMagic   = "CBK1"
-	maxFrames    = MaxBlockRows / FrameRows
+	pieceRows    = 32
+	maxPieces    = MaxBlockRows / pieceRows
 	maxBlockSize = 1 << 30
 )
 
@@ -188,8 +191,8 @@ func (e *Encoder) Encode(dst []byte, tenant string, rows []*record.Record, salts
 		c.reset()
 	}
 	e.used = e.used[:0]
-	for from := 0; from < len(rows); from += FrameRows {
-		text, bin := e.frame.build(rows[from:min(from+FrameRows, len(rows))])
+	for from := 0; from < len(rows); from += pieceRows {
+		text, bin := e.frame.build(rows[from:min(from+pieceRows, len(rows))])
 		h.frames = append(h.frames, plain(bin), add(e.text, text))
 	}
 	e.buf = body

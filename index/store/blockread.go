@@ -35,7 +35,7 @@ type Block struct {
 	ids    []idRun
 	salts  []SaltRun
 	cols   []*Column // as in columns; nil: not loaded
-	opened [maxFrames]*frame
+	opened [maxPieces]*frame
 
 	rest []byte // of the header: columns and frames, till layout
 	at   int    // of what rest describes
@@ -98,11 +98,11 @@ func (b *Block) layout() error {
 		}
 		columns[i] = columnRef{field: f, dict: b.section(&in), codes: b.section(&in)}
 	}
-	frames := make([]section, in.size(2*maxFrames))
+	frames := make([]section, in.size(2*maxPieces))
 	for i := range frames {
 		frames[i] = b.section(&in)
 	}
-	if in.bad || len(in.b) != 0 || b.at != len(b.data)-4 || len(frames) != 2*((b.rows+FrameRows-1)/FrameRows) {
+	if in.bad || len(in.b) != 0 || b.at != len(b.data)-4 || len(frames) != 2*((b.rows+pieceRows-1)/pieceRows) {
 		return damaged("header")
 	}
 	b.columns, b.frames = columns, frames
@@ -384,19 +384,19 @@ func (b *Block) frame(i int) (*frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.opened[i], err = parseFrame(text, bin, min(FrameRows, b.rows-i*FrameRows))
+	b.opened[i], err = parseFrame(text, bin, min(pieceRows, b.rows-i*pieceRows))
 	return b.opened[i], err
 }
 
 // Text returns the value of a scalar that is no keyword, "" when row i has none.
 func (b *Block) Text(i int, f record.Field) (string, error) {
-	fr, err := b.frame(i / FrameRows)
+	fr, err := b.frame(i / pieceRows)
 	if err != nil {
 		return "", err
 	}
 	for k := range fr.cols {
 		if c := &fr.cols[k]; c.field == f && !c.list {
-			return c.vals[i%FrameRows], nil
+			return c.vals[i%pieceRows], nil
 		}
 	}
 	return "", nil
@@ -408,7 +408,7 @@ func (b *Block) Row(i int, r *record.Record) error {
 	if err := b.loadIDs(); err != nil {
 		return err
 	}
-	fr, err := b.frame(i / FrameRows)
+	fr, err := b.frame(i / pieceRows)
 	if err != nil {
 		return err
 	}
@@ -435,8 +435,8 @@ func (b *Block) Row(i int, r *record.Record) error {
 			r.Set(f, v, "")
 		}
 	}
-	fr.fill(i%FrameRows, r)
-	raw, err := fr.raw(i%FrameRows, r, nil)
+	fr.fill(i%pieceRows, r)
+	raw, err := fr.raw(i%pieceRows, r, nil)
 	if err != nil {
 		return err
 	}

@@ -135,16 +135,24 @@ func SampleBlock(dict []byte, b *Block) ([]byte, error) {
 	if err := b.layout(); err != nil {
 		return dict, err
 	}
-	text, err := b.loadText(b.frames[1])
-	if err != nil {
-		return dict, err
+	for i := 1; i < min(len(b.frames), 2*FrameRows/pieceRows); i += 2 {
+		text, err := b.loadText(b.frames[i])
+		if err != nil {
+			return dict, err
+		}
+		dict = append(dict, text[:min(len(text), MaxDictionary-len(dict))]...)
 	}
-	return append(dict, text[:min(len(text), MaxDictionary-len(dict))]...), nil
+	return dict, nil
 }
 
 // Sample appends the text of the first frame of rows to a dictionary, as far as
 // there is room: rows must be what is stored, redactions applied.
 func (e *Encoder) Sample(dict []byte, rows []*record.Record) []byte {
-	text, _ := e.frame.build(rows[:min(len(rows), FrameRows)])
-	return append(dict, text[:min(len(text), MaxDictionary-len(dict))]...)
+	for rows = rows[:min(len(rows), FrameRows)]; len(rows) > 0; {
+		n := min(len(rows), pieceRows)
+		text, _ := e.frame.build(rows[:n])
+		dict = append(dict, text[:min(len(text), MaxDictionary-len(dict))]...)
+		rows = rows[n:]
+	}
+	return dict
 }
