@@ -384,6 +384,22 @@ func (c *columns) Values(f record.Field, yield func(code int, values []string)) 
 	return true, nil
 }
 
+// Scalar implements query.Columns.
+func (c *columns) Scalar(f record.Field, row int) (string, bool) {
+	if !f.Settable() || f.IsList() || f.Info().Cardinality == record.Keyword {
+		return "", false
+	}
+	v, err := c.blk.Text(row, f)
+	if err != nil {
+		if c.err == nil {
+			c.err = err
+		}
+		return "", false
+	}
+	// Without a message of its own a row shows its raw line.
+	return v, v != "" || f != record.Message
+}
+
 // Code implements query.Columns.
 func (c *columns) Code(f record.Field, row int) int { return c.cols[f].Code(row) }
 

@@ -12,6 +12,9 @@ type Columns interface {
 	// Code is the entry that a row has, 0 when the field is absent. It is asked
 	// for fields of which Values said that they are known.
 	Code(f record.Field, row int) int
+	// Scalar is the value of a scalar field that is not kept as a column, "" when
+	// the row has none; known is false when that can't be told.
+	Scalar(f record.Field, row int) (value string, known bool)
 	// Kind is the kind of a row.
 	Kind(row int) record.Kind
 	// Text tells what is known of word search number i (see [Query.Texts]) in a row.
@@ -133,6 +136,9 @@ func (m *BlockMatcher) eval(b *blockNode, row int) Tri {
 		b.load(m)
 	}
 	if !b.known {
+		if v, known := m.cols.Scalar(f, row); known {
+			return tri(v != "" && n.matchValue(v))
+		}
 		return Unknown
 	}
 	c := m.cols.Code(f, row)
