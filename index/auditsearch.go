@@ -47,6 +47,12 @@ type searchAudit struct {
 	columns map[record.Field]map[string]uint32
 }
 
+// fieldValue is a value of a keyword field.
+type fieldValue struct {
+	field record.Field
+	value string
+}
+
 type auditBlock struct{ first, last uint64 }
 
 // pair says that the block of the batch has a term in the frames.

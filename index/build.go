@@ -1,6 +1,8 @@
 package index
 
 import (
+	"math/bits"
+
 	"custody/index/query"
 	"custody/index/seal"
 	"custody/index/search"
@@ -18,16 +20,10 @@ type builder struct {
 	scratch   query.Scratch
 	terms     termTable
 	provs     record.Provenances
-	values    map[fieldValue]uint16 // keyword values of the block and the frames they were stated for
-}
-
-type fieldValue struct {
-	field record.Field
-	value string
 }
 
 func newBuilder(fast bool) *builder {
-	return &builder{committer: new(seal.Committer), fast: fast, values: make(map[fieldValue]uint16)}
+	return &builder{committer: new(seal.Committer), fast: fast}
 }
 
 // encoder returns the encoder for the filter key.
@@ -68,7 +64,7 @@ func (b *builder) encode(tenant string, rows []*record.Record, salts []store.Sal
 	if err != nil {
 		return nil, nil, err
 	}
-	b.collect(rows, wantDoc, enc.AddIdent)
+	b.collect(enc, rows, wantDoc)
 	data, err := enc.Encode(nil, tenant, rows, salts)
 	if err != nil {
 		return nil, nil, err
@@ -79,37 +75,29 @@ func (b *builder) encode(tenant string, rows []*record.Record, salts []store.Sal
 	return data, b.document(rows[0].Seq, len(rows)), nil
 }
 
-// collect states the terms and identifiers of the rows; a keyword value once a frame.
-func (b *builder) collect(rows []*record.Record, wantDoc bool, addIdent func(key []byte, row int)) {
-	var row int
-	bit := uint16(1)
+// collect states the terms and identifiers of the rows to the term table and the
+// encoder: keyword values once each, everything else row by row.
+func (b *builder) collect(enc *store.Encoder, rows []*record.Record, wantDoc bool) {
+	enc.Gather(rows)
+	var frames uint16
 	term := func(k []byte) {
 		if wantDoc {
-			b.terms.add(k, bit)
+			b.terms.add(k, frames)
 		}
 	}
-	ident := func(k []byte) { addIdent(k, row) }
-	value := func(f record.Field, v, _ string) bool {
-		if f != record.Absence && f.Info().Cardinality != record.Keyword {
-			return true
+	ident := func(k []byte) {
+		for f := frames; f != 0; f &= f - 1 {
+			enc.AddIdent(k, bits.TrailingZeros16(f)*store.FrameRows)
 		}
-		k := fieldValue{f, v}
-		if frames := b.values[k]; frames&bit == 0 {
-			b.values[k] = frames | bit
-			query.ValueTerms(f, v, &b.scratch, term, ident)
-		}
-		return true
 	}
+	enc.EachKeyword(func(f record.Field, v string, in uint16) {
+		frames = in
+		query.ValueTerms(f, v, &b.scratch, term, ident)
+	})
 	for i, r := range rows {
-		row, bit = i, 1<<(i/store.FrameRows)
+		frames = 1 << (i / store.FrameRows)
 		query.RowTerms(r, &b.scratch, term, ident)
-		r.Scalars(value)
-		r.Lists(value)
-		if abs := r.AbsenceJSON(); abs != "" {
-			value(record.Absence, abs, "")
-		}
 	}
-	clear(b.values)
 }
 
 // document takes the collected terms.
@@ -123,7 +111,12 @@ func (b *builder) documentOf(blk *store.Block) (*search.Doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.collect(rows, true, func([]byte, int) {})
+	enc, err := b.encoder(b.encKey)
+	if err != nil {
+		return nil, err
+	}
+	b.collect(enc, rows, true)
+	enc.Forget()
 	return b.document(blk.First(), blk.Rows()), nil
 }
 

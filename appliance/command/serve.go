@@ -46,8 +46,8 @@ configuration it keeps its data in ./custody-data, takes syslog on 127.0.0.1:551
 // What the server lives on is small, but it allocates fast: fewer collections
 // cost memory up to a bound and save a fifth of the CPU.
 const (
-	gcPercent   = 400
-	memoryLimit = 704 << 20 // from here it collects more often
+	gcPercent   = 250
+	memoryLimit = 512 << 20 // from here it collects more often
 )
 
 // tuneMemory sets the collector, unless the environment does (GOGC, GOMEMLIMIT).

@@ -80,7 +80,10 @@ type Encoder struct {
 	cols    [record.NumFields]columnBuilder
 	used    []record.Field
 	frame   frameBuilder
-	prov    []byte
+	text2   []byte
+	bitmaps []uint16
+
+	gathered bool // cols are those of the next block
 }
 
 // NewEncoder returns an encoder whose filters are keyed with key. Fast encoders
@@ -183,14 +186,15 @@ func (e *Encoder) Encode(dst []byte, tenant string, rows []*record.Record, salts
 	h.fixed[secFilter] = plain(raw)
 	e.idents = e.idents[:0]
 
-	e.collectColumns(rows)
+	if !e.gathered {
+		e.Gather(rows)
+	}
 	for _, f := range e.used {
 		c := &e.cols[f]
 		d, k := c.encode()
 		h.columns = append(h.columns, columnRef{field: f, dict: add(e.zw, d), codes: plain(k)})
-		c.reset()
 	}
-	e.used = e.used[:0]
+	e.ungather()
 	for from := 0; from < len(rows); from += pieceRows {
 		text, bin := e.frame.build(rows[from:min(from+pieceRows, len(rows))])
 		h.frames = append(h.frames, plain(bin), add(e.text, text))

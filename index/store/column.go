@@ -51,9 +51,11 @@ func (c *columnBuilder) code(v string) uint16 {
 	return k
 }
 
-// collectColumns sorts the rows' keyword values into columns; e.used lists the
-// fields that occur, in slot order.
-func (e *Encoder) collectColumns(rows []*record.Record) {
+// Gather sorts the keyword values of the rows of the next block into columns, so
+// that EachKeyword can be asked before Encode. The rows must not change between.
+func (e *Encoder) Gather(rows []*record.Record) {
+	e.ungather()
+	e.gathered = true
 	put := func(row int, f record.Field, v string) {
 		c := &e.cols[f]
 		if len(c.codes) == 0 {
@@ -63,6 +65,14 @@ func (e *Encoder) collectColumns(rows []*record.Record) {
 			c.codes = append(c.codes, 0)
 		}
 		c.codes = append(c.codes, c.code(v))
+	}
+	putBytes := func(row int, f record.Field, b []byte) {
+		c := &e.cols[f]
+		if k, ok := c.index[string(b)]; ok { // no allocation for the usual case
+			put(row, f, c.values[k-1])
+		} else {
+			put(row, f, string(b))
+		}
 	}
 	for i, r := range rows {
 		r.Scalars(func(f record.Field, v, _ string) bool {
@@ -80,24 +90,19 @@ func (e *Encoder) collectColumns(rows []*record.Record) {
 			return true
 		})
 		for _, f := range seen {
-			var b []byte
+			b := e.text2[:0]
 			for v := range elements(r, f) {
 				b = binary.AppendUvarint(b, uint64(len(v)))
 				b = append(b, v...)
 			}
-			put(i, f, string(b))
+			e.text2 = b
+			putBytes(i, f, b)
 		}
 		if a := r.AbsenceJSON(); a != "" {
 			put(i, record.Absence, a)
 		}
-		e.prov = r.AppendProvenance(e.prov[:0])
-		if len(e.prov) > 0 {
-			c := &e.cols[record.Provenance]
-			if k, ok := c.index[string(e.prov)]; ok { // no allocation for the usual case
-				put(i, record.Provenance, c.values[k-1])
-			} else {
-				put(i, record.Provenance, string(e.prov))
-			}
+		if e.text2 = r.AppendProvenance(e.text2[:0]); len(e.text2) > 0 {
+			putBytes(i, record.Provenance, e.text2)
 		}
 	}
 	for _, f := range e.used {
@@ -107,6 +112,58 @@ func (e *Encoder) collectColumns(rows []*record.Record) {
 		}
 	}
 	slices.Sort(e.used)
+}
+
+// ungather empties the columns.
+func (e *Encoder) ungather() {
+	for _, f := range e.used {
+		e.cols[f].reset()
+	}
+	e.used, e.gathered = e.used[:0], false
+}
+
+// Forget drops what was gathered and added for a block that is not encoded.
+func (e *Encoder) Forget() {
+	e.ungather()
+	e.idents = e.idents[:0]
+}
+
+// EachKeyword calls fn for every value of every keyword field of the gathered
+// rows, elements of lists and the absence object included, with the bitmap of the
+// frames that have it. A value comes more than once where lists share it.
+func (e *Encoder) EachKeyword(fn func(f record.Field, v string, frames uint16)) {
+	var elems []string
+	for _, f := range e.used {
+		if f == record.Provenance {
+			continue
+		}
+		c := &e.cols[f]
+		frames := e.scratchFrames(len(c.values))
+		for i, k := range c.codes {
+			if k > 0 {
+				frames[k-1] |= 1 << (i / FrameRows)
+			}
+		}
+		for k, v := range c.values {
+			if !f.IsList() {
+				fn(f, v, frames[k])
+				continue
+			}
+			elems = ListValues(v, elems[:0])
+			for _, v := range elems {
+				fn(f, v, frames[k])
+			}
+		}
+	}
+}
+
+func (e *Encoder) scratchFrames(n int) []uint16 {
+	if cap(e.bitmaps) < n {
+		e.bitmaps = make([]uint16, n)
+	}
+	e.bitmaps = e.bitmaps[:n]
+	clear(e.bitmaps)
+	return e.bitmaps
 }
 
 // elements ranges over the elements of the list f with their provenance.
