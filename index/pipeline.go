@@ -309,8 +309,15 @@ func (l *Ledger) sequence() {
 // cut groups the rows by tenant and numbers them.
 func (l *Ledger) cut(g *group, next uint64) uint64 {
 	now := l.clock().UnixNano()
-	open := make(map[string]*chunk, 1)
+	// An import brings its own times, perhaps of years ago: in blocks of their own
+	// its rows do not blur the time bounds of those with live traffic.
+	type kept struct {
+		tenant   string
+		imported bool
+	}
+	open := make(map[kept]*chunk, 1)
 	for _, j := range g.jobs {
+		imported := j.batch != nil && j.batch.Source != nil && j.batch.Source.Transport == ingest.Import
 		for _, r := range j.rows[:j.used] {
 			if r.Received == 0 {
 				r.Received = now
@@ -319,10 +326,11 @@ func (l *Ledger) cut(g *group, next uint64) uint64 {
 				r.SetTime(r.Received, "")
 			}
 			tenant := r.Get(record.ContextTenant)
-			c := open[tenant]
+			in := kept{tenant, imported}
+			c := open[in]
 			if c == nil || len(c.rows) == store.MaxBlockRows {
 				c = &chunk{tenant: tenant, rows: make([]*record.Record, 0, min(store.MaxBlockRows, max(j.used, 8)))}
-				open[tenant] = c
+				open[in] = c
 				g.chunks = append(g.chunks, c)
 			}
 			c.rows = append(c.rows, r)

@@ -171,6 +171,13 @@ func (e *Encoder) Encode(dst []byte, tenant string, rows []*record.Record, salts
 		body = append(body, raw...)
 		return section{stored: len(raw), raw: len(raw)}
 	}
+	// A small dictionary is read faster than it is decompressed.
+	dict := func(raw []byte) section {
+		if len(raw) < 1<<10 {
+			return plain(raw)
+		}
+		return add(e.zw, raw)
+	}
 	h.fixed[secTimes] = add(e.zw, appendTimes(e.buf2[:0], rows, &h))
 	h.fixed[secIDs] = add(e.zw, appendIDs(nil, rows))
 	raw, err := appendSalts(nil, salts, len(rows))
@@ -192,7 +199,7 @@ func (e *Encoder) Encode(dst []byte, tenant string, rows []*record.Record, salts
 	for _, f := range e.used {
 		c := &e.cols[f]
 		d, k := c.encode()
-		h.columns = append(h.columns, columnRef{field: f, dict: add(e.zw, d), codes: plain(k)})
+		h.columns = append(h.columns, columnRef{field: f, dict: dict(d), codes: plain(k)})
 	}
 	e.ungather()
 	for from := 0; from < len(rows); from += pieceRows {

@@ -184,13 +184,16 @@ func (b *Block) Seq(i int) (uint64, error) {
 	if err := b.loadTimes(); err != nil {
 		return 0, err
 	}
-	return b.seqs[i], nil
+	return b.seq(i), nil
 }
 
 // Times returns seq, kind, time and received of every row.
 func (b *Block) Times() (seqs []uint64, kinds []record.Kind, times, received []int64, err error) {
-	err = b.loadTimes()
-	return b.seqs, b.kinds, b.times, b.recv, err
+	if err = b.loadTimes(); err != nil {
+		return nil, nil, nil, nil, err
+	}
+	b.unfold()
+	return b.seqs, b.kinds, b.times, b.recv, nil
 }
 
 // idRun is a run of ids: n derived ones, or one that is explicit (n is 0).
@@ -323,10 +326,10 @@ func HashIdent(key [16]byte, ident []byte) uint64 {
 // Column returns the column of a keyword field (or absence, provenance), nil when no row has it.
 func (b *Block) Column(f record.Field) (*Column, error) {
 	c, err := b.Peek(f)
-	if c != nil {
-		c.parse()
+	if c == nil || err != nil {
+		return nil, err
 	}
-	return c, err
+	return c, c.parse()
 }
 
 // Peek is Column without Values and Counts, for a look at a few rows.
@@ -355,9 +358,10 @@ func (b *Block) columnAt(k int) (*Column, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Column{Field: ref.field, dict: dict}
-	if err := c.check(b.rows); err != nil {
-		return nil, err
+	c := &Column{Field: ref.field, dict: dict, rows: b.rows}
+	head := cursor{b: dict}
+	if c.n = head.size(b.rows); c.n == 0 {
+		return nil, damaged("dictionary of " + ref.field.String())
 	}
 	if ref.codes.stored != ref.codes.raw {
 		return nil, damaged("codes of " + ref.field.String())
@@ -413,7 +417,8 @@ func (b *Block) Row(i int, r *record.Record) error {
 		return err
 	}
 	r.Reset()
-	r.Seq, r.Kind, r.ID, r.Time, r.Received = b.seqs[i], b.kinds[i], b.id(i), b.times[i], b.recv[i]
+	r.Grow(len(b.columns) + len(fr.cols))
+	r.Seq, r.Kind, r.ID, r.Time, r.Received = b.seq(i), b.kind(i), b.id(i), b.times[i], b.recv[i]
 	for k := range b.columns {
 		c, err := b.columnAt(k)
 		if err != nil {

@@ -206,6 +206,7 @@ type Column struct {
 	Counts []uint32 // rows per value
 	dict   []byte
 	n      int // values
+	rows   int
 	width  int // bits of a code; 0 when constant
 	codes  []byte
 	reads  int // single values taken from the dictionary as it stands
@@ -219,6 +220,15 @@ func (c *Column) Code(i int) int {
 	case c.width == 0:
 		return 1
 	}
+	k := c.stored(i)
+	if k > c.n { // of a damaged block: parse says so
+		return 0
+	}
+	return k
+}
+
+// stored is the code of row i as it stands there.
+func (c *Column) stored(i int) int {
 	at := i * c.width
 	b := c.codes[at/8:]
 	v := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16
@@ -232,10 +242,9 @@ func (c *Column) Value(i int) string {
 		return ""
 	}
 	if c.Values == nil {
-		if c.reads++; c.reads <= 4 {
+		if c.reads++; c.reads <= 4 || c.parse() != nil {
 			return c.at(k)
 		}
-		c.parse()
 	}
 	return c.Values[k-1]
 }
@@ -255,25 +264,38 @@ func (c *Column) at(code int) string {
 // Each calls yield with every code and its value, without Values.
 func (c *Column) Each(yield func(code int, v string)) {
 	in := cursor{b: c.dict}
-	for code := range int(in.uint()) {
+	in.uint()
+	for code := range c.n {
 		in.uint()
 		yield(code+1, view(in.take(in.size(len(in.b)))))
 	}
 }
 
-// parse takes the dictionary apart; check has seen that it is sound.
-func (c *Column) parse() {
+// parse takes the dictionary apart and checks it and the codes. Without it a
+// damaged column shows less than there was; its block's checksum is wrong then.
+func (c *Column) parse() error {
 	if c.Values != nil {
-		return
+		return nil
 	}
 	in := cursor{b: c.dict}
 	in.uint()
-	c.Values = make([]string, c.n)
-	c.Counts = make([]uint32, c.n)
-	for i := range c.Values {
-		c.Counts[i] = uint32(in.uint())
-		c.Values[i] = view(in.take(in.size(len(in.b))))
+	values, counts := make([]string, c.n), make([]uint32, c.n)
+	for i := range values {
+		counts[i] = uint32(in.size(c.rows))
+		values[i] = view(in.take(in.size(len(in.b))))
 	}
+	if in.bad || len(in.b) != 0 {
+		return damaged("dictionary of " + c.Field.String())
+	}
+	if c.width > 0 && c.n+1 < 1<<c.width {
+		for i := range c.rows {
+			if c.stored(i) > c.n {
+				return damaged("code of " + c.Field.String())
+			}
+		}
+	}
+	c.Values, c.Counts = values, counts
+	return nil
 }
 
 // ListValues splits the encoded value of a list column.
@@ -300,21 +322,7 @@ func uvarintString(s string) (uint64, int) {
 	return 0, 0
 }
 
-// check walks the dictionary once, so that later reads of it can't fail.
-func (c *Column) check(rows int) error {
-	in := cursor{b: c.dict}
-	c.n = in.size(rows)
-	for range c.n {
-		in.size(rows)
-		in.take(in.size(len(in.b)))
-	}
-	if in.bad || len(in.b) != 0 || c.n == 0 {
-		return damaged("dictionary of " + c.Field.String())
-	}
-	return nil
-}
-
-// setCodes keeps the codes of a checked column.
+// setCodes keeps the codes of a column.
 func (c *Column) setCodes(codes []byte, rows int) error {
 	if len(codes) == 0 {
 		if c.n != 1 {
@@ -327,12 +335,5 @@ func (c *Column) setCodes(codes []byte, rows int) error {
 		return damaged("codes of " + c.Field.String())
 	}
 	c.codes, c.width = codes, width
-	if c.n+1 < 1<<width {
-		for i := range rows {
-			if c.Code(i) > c.n {
-				return damaged("code of " + c.Field.String())
-			}
-		}
-	}
 	return nil
 }

@@ -724,7 +724,7 @@ func (s *Segment) Check(report func(from, to uint64, err error)) error {
 				report(first, first+uint64(b.rows), err)
 				continue
 			}
-			last = b.seqs[b.rows-1] + 1
+			last = b.seq(b.rows-1) + 1
 			if last > s.Next() {
 				report(first, last, damaged("rows behind the end of the segment"))
 			}

@@ -71,15 +71,30 @@ func steps(in *cursor, n int, lo int64) []int64 {
 	unit := units[u[0]]
 	v := make([]int64, n)
 	v[0] = lo + int64(in.uint())
+	b := in.b
 	for i := 1; i < n; i++ {
-		v[i] = v[i-1] + in.int()*unit
+		u, w := uint64(0), 0
+		switch {
+		case len(b) > 0 && b[0] < 0x80:
+			u, w = uint64(b[0]), 1
+		case len(b) > 1 && b[1] < 0x80:
+			u, w = uint64(b[0]&0x7f)|uint64(b[1])<<7, 2
+		default:
+			if u, w = binary.Uvarint(b); w <= 0 {
+				in.bad = true
+				return nil
+			}
+		}
+		b = b[w:]
+		v[i] = v[i-1] + (int64(u>>1)^-int64(u&1))*unit
 	}
+	in.b = b
 	return v
 }
 
 // loadTimes decodes seqs, kinds and times of all rows.
 func (b *Block) loadTimes() error {
-	if b.seqs != nil {
+	if b.recv != nil {
 		return nil
 	}
 	raw, err := b.load(b.fixed[secTimes])
@@ -92,28 +107,62 @@ func (b *Block) loadTimes() error {
 		return damaged("times")
 	}
 	n := b.rows
-	seqs, kinds := make([]uint64, n), make([]record.Kind, n)
-	seqs[0] = b.first
-	for i := 1; i < n; i++ {
-		step := uint64(1)
-		if flags[0] == 0 {
-			step = in.uint()
+	var seqs []uint64 // nil: consecutive
+	if flags[0] == 0 {
+		seqs = make([]uint64, n)
+		seqs[0] = b.first
+		for i := 1; i < n; i++ {
+			seqs[i] = seqs[i-1] + in.uint()
 		}
-		seqs[i] = seqs[i-1] + step
 	}
-	for i := range kinds {
-		kinds[i] = record.Kind(flags[1])
-		if flags[1] == 0 {
-			if k := in.take(1); !in.bad {
-				kinds[i] = record.Kind(k[0])
-			}
+	var kinds []record.Kind // nil: all the same
+	if flags[1] == 0 {
+		kinds = make([]record.Kind, n)
+		for i, k := range in.take(n) {
+			kinds[i] = record.Kind(k)
 		}
 	}
 	recv := steps(&in, n, b.recvMin)
 	times := steps(&in, n, b.timeMin)
-	if in.bad || len(in.b) != 0 || seqs[n-1] != b.last {
+	last := b.first + uint64(n) - 1
+	if seqs != nil {
+		last = seqs[n-1]
+	}
+	if in.bad || len(in.b) != 0 || last != b.last || kinds == nil && !b.OnlyKind(record.Kind(flags[1])) {
 		return damaged("times")
 	}
 	b.seqs, b.kinds, b.recv, b.times = seqs, kinds, recv, times
 	return nil
+}
+
+// seq is the seq of row i; the times are loaded.
+func (b *Block) seq(i int) uint64 {
+	if b.seqs == nil {
+		return b.first + uint64(i)
+	}
+	return b.seqs[i]
+}
+
+// kind is the kind of row i; the times are loaded.
+func (b *Block) kind(i int) record.Kind {
+	if b.kinds == nil {
+		return b.Kind()
+	}
+	return b.kinds[i]
+}
+
+// unfold makes the arrays that Times hands out.
+func (b *Block) unfold() {
+	if b.seqs == nil {
+		b.seqs = make([]uint64, b.rows)
+		for i := range b.seqs {
+			b.seqs[i] = b.first + uint64(i)
+		}
+	}
+	if b.kinds == nil {
+		b.kinds = make([]record.Kind, b.rows)
+		for i := range b.kinds {
+			b.kinds[i] = b.Kind()
+		}
+	}
 }

@@ -60,6 +60,13 @@ func (r *Record) Reset() {
 	r.timeProv, r.provJSON, r.absJSON = "", "", ""
 }
 
+// Grow makes room for n scalars.
+func (r *Record) Grow(n int) {
+	if cap(r.vals) < n {
+		r.vals = append(make([]value, 0, n), r.vals...)
+	}
+}
+
 // SetTime gives the time of the event, Unix nanoseconds, with its provenance.
 func (r *Record) SetTime(ns int64, prov string) { r.Time, r.timeProv = ns, prov }
 
