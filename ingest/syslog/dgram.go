@@ -227,6 +227,7 @@ func (l *Listener) enqueue(submit context.Context, q *queue, r *receiver, n int)
 				continue
 			case <-submit.Done():
 				l.lose(1, submit.Err())
+				q.drop()
 			}
 			break
 		}
@@ -243,6 +244,8 @@ type packets struct {
 	lost    int64  // kernel drops not yet stated
 	from    int64  // when the kernel's counter had none of lost
 	checked int64  // last look at the counters, Unix nanoseconds
+	left    int64  // datagrams that the sink did not take, not yet stated
+	since   int64  // when the first of them came
 }
 
 func (p *packets) run(submit context.Context, ended <-chan struct{}) {
@@ -259,14 +262,28 @@ func (p *packets) run(submit context.Context, ended <-chan struct{}) {
 		}
 		for c := p.q.pop(); c != nil; c = p.q.pop() {
 			for _, b := range p.batches(c) {
-				p.l.submit(submit, p.l.sink, b)
+				lines, since := int64(len(b.Lines)), b.Lines[0].Received
+				if p.l.submit(submit, p.l.sink, b) {
+					continue
+				}
+				if p.left == 0 {
+					p.since = since
+				}
+				p.left += lines
 			}
 			p.q.free(c)
 			p.state(submit, false)
 		}
 	}
-	p.state(submit, true)
+	// What the time for draining did not do for is missing, and so stated, though
+	// that time is over.
+	final, cancel := context.WithTimeout(context.WithoutCancel(submit), statedWithin)
+	defer cancel()
+	p.state(final, true)
 }
+
+// statedWithin bounds the wait for the ledger to take the last gaps.
+const statedWithin = 5 * time.Second
 
 // state submits the drops there were as gaps, at once or a second after the last.
 func (p *packets) state(submit context.Context, due bool) {
@@ -274,10 +291,10 @@ func (p *packets) state(submit context.Context, due bool) {
 	if !due && now-p.checked < int64(gapEvery) {
 		return
 	}
-	if p.l.cfg.Network != "udp" {
-		return
+	drops := p.kernel
+	if p.l.cfg.Network == "udp" {
+		drops = kernelDrops(p.l.packets)
 	}
-	drops := kernelDrops(p.l.packets)
 	if n := int64(drops - p.kernel); n > 0 { // the counter wraps
 		if p.lost == 0 {
 			p.from = p.checked
@@ -295,10 +312,13 @@ func (p *packets) state(submit context.Context, due bool) {
 	if queued > 0 {
 		gaps = append(gaps, ingest.Gap{Source: p.l.cfg.Source, Reason: GapQueueDrops, Count: queued, From: whole, To: now})
 	}
+	if p.left > 0 {
+		gaps = append(gaps, ingest.Gap{Source: p.l.cfg.Source, Reason: GapStopped, Count: p.left, From: p.since, To: now})
+	}
 	if gaps == nil {
 		return
 	}
-	p.lost = 0
+	p.lost, p.left = 0, 0
 	if !p.l.submit(submit, p.l.sink, &ingest.Batch{Source: p.l.cfg.Source, Gaps: gaps}) {
 		p.l.log.Error("drops not recorded", "kernel", p.kernel, "queue", queued)
 	}

@@ -1,6 +1,7 @@
 package syslog
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"custody/ingest"
 )
 
 func TestUDP(t *testing.T) {
@@ -222,5 +225,45 @@ func TestChunksFitTheirContent(t *testing.T) {
 	}
 	if c := q.pop(); cap(c.buf) > 400 {
 		t.Errorf("a lone datagram of 300 bytes holds %d", cap(c.buf))
+	}
+}
+
+// linesStuck is a ledger that takes gaps, and no line before it is told to stop.
+type linesStuck struct{ *ledger }
+
+func (s linesStuck) Submit(ctx context.Context, b *ingest.Batch) error {
+	if len(b.Lines) == 0 {
+		return s.ledger.Submit(ctx, b)
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// What is queued when the time for draining is over is stated as missing.
+func TestUDPStopStatesWhatItLeaves(t *testing.T) {
+	s := newLedger()
+	l, err := New(Config{Network: "udp", Address: "127.0.0.1:0", Source: sources["udp"], DrainTimeout: 20 * time.Millisecond}, linesStuck{s}, s, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sv := runListener(t, l)
+	c := sv.dial()
+	const n = 40
+	for i := range n {
+		write(t, c, fmt.Sprintf("<34>%d", i))
+	}
+	sv.stop()
+	var sum int64
+	for _, g := range s.snap().gaps() {
+		sum += g.Count
+		if g.Reason != GapStopped || g.From == 0 || g.To < g.From {
+			t.Errorf("gap %+v", g)
+		}
+	}
+	if sum != n || sv.Stats().Lost != n {
+		t.Errorf("%d stated as missing and %d counted, of %d", sum, sv.Stats().Lost, n)
 	}
 }

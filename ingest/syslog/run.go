@@ -19,6 +19,7 @@ const (
 	GapCrash       = "connection open at crash"
 	GapKernelDrops = "udp receive buffer overflow"
 	GapQueueDrops  = "udp queue full"
+	GapStopped     = "stopped before it was taken in"
 )
 
 // maxLines is how many lines, or recovered gaps, one batch holds at most.
