@@ -155,6 +155,8 @@ func (l *Ledger) durably(act func() error) error {
 		if err == nil && reopen {
 			if err = l.store.Reopen(); err == nil {
 				reopen = false
+			} else {
+				l.log.Error("commit failed", "error", err)
 			}
 		}
 		if err == nil {

@@ -83,9 +83,13 @@ func (l *Ledger) recode(ctx context.Context, r *rewriter, w *store.Rewriter, idx
 		return err
 	}
 	var dict []byte
+	table := new(store.ValueTable)
 	every := sampleEvery(rows, blocks)
 	n := 0
 	if err := r.eachBlock(ctx, func(b *store.Block) error {
+		if err := table.Add(b); err != nil {
+			return err
+		}
 		if n++; every == 0 || n%every != 0 {
 			return nil
 		}
@@ -97,11 +101,14 @@ func (l *Ledger) recode(ctx context.Context, r *rewriter, w *store.Rewriter, idx
 	if err := w.SetDictionary(dict); err != nil {
 		return err
 	}
+	if err := w.SetValues(table); err != nil {
+		return err
+	}
 	if err := enc.SetDictionary(dict); err != nil {
 		return err
 	}
 	if err := r.eachBlock(ctx, func(b *store.Block) error {
-		data, err := enc.Recode(nil, b)
+		data, err := enc.Recode(nil, b, table)
 		if err != nil {
 			return err
 		}

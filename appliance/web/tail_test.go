@@ -168,14 +168,14 @@ func TestTailBegins(t *testing.T) {
 		} else {
 			// A row that is new comes, and no other.
 			seq := uint64(len(f.recs))
-			first := true
-			r.read(c.query, func() bool {
-				if first {
-					first = false
-					go f.add(agentRecord(40))
-				}
-				return len(r.seqs) == 1
-			})
+			for len(f.tailed) > 0 {
+				<-f.tailed // of the cases before
+			}
+			go func() {
+				<-f.tailed // what is there when the tail begins is not new
+				f.add(agentRecord(40))
+			}()
+			r.read(c.query, func() bool { return len(r.seqs) == 1 })
 			c.want = []uint64{seq}
 		}
 		if !slices.Equal(r.seqs, c.want) {

@@ -25,7 +25,9 @@ import (
 //	ids     runs of derived UUIDv7s, or explicit ones
 //	salts   runs of frame keys, seeds, or residues of redacted rows
 //	filter  identifiers → frames (filter.go)
-//	columns for each keyword field: dictionary with counts, and a code a row
+//	columns for each keyword field: dictionary with counts, and a code a row. In the
+//	        header the field stands doubled, plus 1 when the dictionary has numbers
+//	        in the segment's table (values.go)
 //	pieces  the other fields and the raw lines of 32 rows (frame.go)
 //	u32le   CRC-32C of all before it
 //
@@ -210,20 +212,39 @@ func (e *Encoder) Encode(dst []byte, tenant string, rows []*record.Record, salts
 	return h.finish(dst, body), nil
 }
 
-// Recode appends block b with its frames compressed by this encoder; all the rest
+// Recode appends block b with its frames compressed by this encoder and the
+// dictionaries of its columns by numbers in t, as far as t has them; all the rest
 // stays as it is, its filter too.
-func (e *Encoder) Recode(dst []byte, b *Block) ([]byte, error) {
+func (e *Encoder) Recode(dst []byte, b *Block, t *ValueTable) ([]byte, error) {
 	if err := b.layout(); err != nil {
 		return nil, err
 	}
 	h := b.header
 	h.dict = e.dict
-	h.frames = slices.Clone(h.frames)
-	body := e.buf[:0]
-	body = append(body, b.data[h.fixed[0].at:h.frames[0].at]...) // columns stand between
+	h.columns, h.frames = slices.Clone(h.columns), slices.Clone(h.frames)
+	fixed := h.fixed[0].at
+	for i := range h.fixed {
+		fixed += h.fixed[i].stored
+	}
+	body := append(e.buf[:0], b.data[h.fixed[0].at:fixed]...)
+	copied := func(s section) { body = append(body, b.data[s.at:s.at+s.stored]...) }
+	for k := range h.columns {
+		ref := &h.columns[k]
+		c, err := b.columnAt(k)
+		if err != nil {
+			return nil, err
+		}
+		if d := t.dict(c); d != nil {
+			ref.shared, ref.dict = true, section{raw: len(d), stored: len(d)}
+			body = append(body, d...)
+		} else {
+			copied(ref.dict)
+		}
+		copied(ref.codes)
+	}
 	for i := 0; i < len(h.frames); i += 2 {
 		bin, text := &h.frames[i], &h.frames[i+1]
-		body = append(body, b.data[bin.at:bin.at+bin.stored]...)
+		copied(*bin)
 		raw, err := b.loadText(*text)
 		if err != nil {
 			return nil, err
@@ -258,6 +279,7 @@ type section struct{ stored, raw, at int }
 
 type columnRef struct {
 	field       record.Field
+	shared      bool // the dictionary has numbers in the segment's table
 	dict, codes section
 }
 
@@ -296,7 +318,11 @@ func (h *header) append(b []byte) []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(len(h.columns)))
 	for _, c := range h.columns {
-		b = binary.AppendUvarint(b, uint64(c.field))
+		field := uint64(c.field) * 2
+		if c.shared {
+			field++
+		}
+		b = binary.AppendUvarint(b, field)
 		put(c.dict)
 		put(c.codes)
 	}

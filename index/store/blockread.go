@@ -92,11 +92,12 @@ func (b *Block) layout() error {
 	in := cursor{b: b.rest}
 	columns := make([]columnRef, in.size(int(record.NumFields)))
 	for i := range columns {
-		f := record.Field(in.size(int(record.NumFields) - 1))
+		field := in.size(2*int(record.NumFields) - 1)
+		f := record.Field(field / 2)
 		if !f.Settable() && f != record.Absence && f != record.Provenance {
 			return damaged("column field")
 		}
-		columns[i] = columnRef{field: f, dict: b.section(&in), codes: b.section(&in)}
+		columns[i] = columnRef{field: f, shared: field%2 == 1, dict: b.section(&in), codes: b.section(&in)}
 	}
 	frames := make([]section, in.size(2*maxPieces))
 	for i := range frames {
@@ -168,7 +169,7 @@ func (b *Block) loadText(s section) ([]byte, error) {
 	if b.seg == nil {
 		return nil, damaged("block outside the segment that has its dictionary")
 	}
-	dec, err := b.seg.dicts.of(b.seg)
+	dec, err := b.seg.dicts.decoder(b.seg)
 	if err != nil {
 		return nil, err
 	}
@@ -359,6 +360,15 @@ func (b *Block) columnAt(k int) (*Column, error) {
 		return nil, err
 	}
 	c := &Column{Field: ref.field, dict: dict, rows: b.rows}
+	if ref.shared {
+		if b.seg == nil {
+			return nil, damaged("block outside the segment that has its values")
+		}
+		if c.table, err = b.seg.dicts.table(b.seg, ref.field); err != nil {
+			return nil, err
+		}
+		c.shared = true
+	}
 	head := cursor{b: dict}
 	if c.n = head.size(b.rows); c.n == 0 {
 		return nil, damaged("dictionary of " + ref.field.String())

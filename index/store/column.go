@@ -207,7 +207,9 @@ type Column struct {
 	dict   []byte
 	n      int // values
 	rows   int
-	width  int // bits of a code; 0 when constant
+	shared bool     // dict has numbers in table
+	table  []string // of the segment
+	width  int      // bits of a code; 0 when constant
 	codes  []byte
 	reads  int // single values taken from the dictionary as it stands
 }
@@ -255,10 +257,23 @@ func (c *Column) at(code int) string {
 	in.uint()
 	for range code - 1 {
 		in.uint()
-		in.take(in.size(len(in.b)))
+		c.entry(&in)
 	}
 	in.uint()
-	return view(in.take(in.size(len(in.b))))
+	return c.entry(&in)
+}
+
+// entry reads the value of the dictionary's next entry, behind its rows.
+func (c *Column) entry(in *cursor) string {
+	n := in.size(maxBlockSize)
+	if !c.shared {
+		return view(in.take(n))
+	}
+	if n >= len(c.table) {
+		in.bad, in.b = true, nil
+		return ""
+	}
+	return c.table[n]
 }
 
 // Each calls yield with every code and its value, without Values.
@@ -267,7 +282,7 @@ func (c *Column) Each(yield func(code int, v string)) {
 	in.uint()
 	for code := range c.n {
 		in.uint()
-		yield(code+1, view(in.take(in.size(len(in.b)))))
+		yield(code+1, c.entry(&in))
 	}
 }
 
@@ -282,7 +297,7 @@ func (c *Column) parse() error {
 	values, counts := make([]string, c.n), make([]uint32, c.n)
 	for i := range values {
 		counts[i] = uint32(in.size(c.rows))
-		values[i] = view(in.take(in.size(len(in.b))))
+		values[i] = c.entry(&in)
 	}
 	if in.bad || len(in.b) != 0 {
 		return damaged("dictionary of " + c.Field.String())

@@ -23,24 +23,48 @@ const dictionaryID = 1
 
 var keyDictionary = []byte("dictionary")
 
-// dictionaries hold the decoders of the segments read last. A dictionary takes
-// half a megabyte, and there may be thousands of segments.
+// dictionaries hold what the segments read last keep beside their blocks. It takes
+// half a megabyte and more, and there may be thousands of segments.
 type dictionaries struct {
 	mu   sync.Mutex
 	used []*loadedDictionary // last used first
 }
 
 type loadedDictionary struct {
-	seg  *Segment
-	once sync.Once
-	dec  *zstd.Decoder
-	err  error
+	seg    *Segment
+	text   sync.Once
+	dec    *zstd.Decoder
+	err    error
+	column sync.Once
+	values [record.NumFields][]string
+	verr   error
 }
 
 const maxDictionaries = 24
 
-func (d *dictionaries) of(s *Segment) (*zstd.Decoder, error) {
+// decoder is the one for the frames' text of a segment.
+func (d *dictionaries) decoder(s *Segment) (*zstd.Decoder, error) {
+	l := d.of(s)
+	l.text.Do(func() { l.dec, l.err = s.loadDictionary() })
+	if l.err != nil {
+		d.forget(s) // it is tried again
+	}
+	return l.dec, l.err
+}
+
+// table is the one of a keyword field's values in a segment.
+func (d *dictionaries) table(s *Segment, f record.Field) ([]string, error) {
+	l := d.of(s)
+	l.column.Do(func() { l.values, l.verr = s.loadValues() })
+	if l.verr != nil {
+		d.forget(s)
+	}
+	return l.values[f], l.verr
+}
+
+func (d *dictionaries) of(s *Segment) *loadedDictionary {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	at := -1
 	for i, l := range d.used {
 		if l.seg == s {
@@ -60,12 +84,7 @@ func (d *dictionaries) of(s *Segment) (*zstd.Decoder, error) {
 		copy(d.used[1:], d.used)
 	}
 	d.used[0] = l
-	d.mu.Unlock()
-	l.once.Do(func() { l.dec, l.err = s.loadDictionary() })
-	if l.err != nil {
-		d.forget(s) // it is tried again
-	}
-	return l.dec, l.err
+	return l
 }
 
 // forget drops the decoder of a segment that is closed.
