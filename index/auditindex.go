@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"custody/index/query"
 	"custody/index/search"
 	"custody/index/store"
 	"custody/ingest/record"
@@ -90,7 +91,7 @@ func (s *searchAudit) unreadable(err error) error {
 
 // keep puts the terms of a block into the batch. Blocks behind the watermark
 // are scanned and need no document.
-func (s *searchAudit) keep(at auditBlock) {
+func (s *searchAudit) keep(at auditBlock, blk *store.Block, key [16]byte) {
 	if at.first >= s.covered {
 		return
 	}
@@ -102,7 +103,11 @@ func (s *searchAudit) keep(at auditBlock) {
 	n := uint16(len(s.blocks))
 	s.blocks = append(s.blocks, at)
 	for t, frames := range s.mine {
-		s.terms[t] = append(s.terms[t], pair{n, frames})
+		p := pair{block: n, frames: frames}
+		if k := []byte(t); query.IsMessageWord(k) {
+			p.filter = blk.Candidates(key, k)
+		}
+		s.terms[t] = append(s.terms[t], p)
 	}
 	s.pairs += len(s.mine)
 	s.derived += uint64(len(s.mine))
@@ -140,7 +145,7 @@ func (s *searchAudit) flush() error {
 				if found {
 					have = hits[i].Frames
 				}
-				if p.frames&^have != 0 {
+				if p.frames&^(have|p.filter) != 0 {
 					missing[p.block].add(t)
 				}
 				if have&^p.frames != 0 {

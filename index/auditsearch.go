@@ -59,6 +59,7 @@ type auditBlock struct{ first, last uint64 }
 type pair struct {
 	block  uint16
 	frames uint16
+	filter uint16 // frames for which the block's filter has the term
 }
 
 func newSearchAudit(a *audit, rep *verify.Report) *searchAudit {
@@ -185,7 +186,7 @@ func (s *searchAudit) block(blk *store.Block) error {
 	for _, what := range slices.Sorted(maps.Keys(wrong)) {
 		s.lie(at, "%s", what)
 	}
-	s.keep(at)
+	s.keep(at, blk, key)
 	return nil
 }
 

@@ -251,8 +251,9 @@ func (a *attack) block(edit func(data []byte) []byte) {
 	})
 }
 
-// encode encodes the rows of a block anew, with identifiers of some of them only.
-func (a *attack) encode(data []byte, tenant string, keep func(row int) bool) []byte {
+// encode encodes the rows of a block anew, with identifiers and with words in the
+// filter of some of them only.
+func (a *attack) encode(data []byte, tenant string, keep, words func(row int) bool) []byte {
 	a.t.Helper()
 	blk, err := store.OpenBlock(data)
 	if err != nil {
@@ -274,9 +275,15 @@ func (a *attack) encode(data []byte, tenant string, keep func(row int) bool) []b
 			a.t.Fatal(err)
 		}
 		rows = append(rows, r)
-		if keep(i) {
-			query.IndexTerms(r, &s, func([]byte) {}, func(k []byte) { enc.AddIdent(k, i) })
-		}
+		query.IndexTerms(r, &s, func(k []byte) {
+			if query.IsMessageWord(k) && words(i) { // a filter has the rare ones
+				enc.AddIdent(k, i)
+			}
+		}, func(k []byte) {
+			if keep(i) {
+				enc.AddIdent(k, i)
+			}
+		})
 	}
 	out, err := enc.Encode(nil, tenant, rows, salts)
 	if err != nil {
@@ -382,24 +389,30 @@ func TestSearchAttacks(t *testing.T) {
 		note string
 	}{
 		"nothing but encoded anew": {do: func(a *attack) {
-			a.block(func(d []byte) []byte { return a.encode(d, "", all) })
+			a.block(func(d []byte) []byte { return a.encode(d, "", all, all) })
 		}},
 		"nothing but indexed anew": {do: func(a *attack) { a.index(func(d []search.Doc) []search.Doc { return d }) }},
 		"tenant": {
-			do:   func(a *attack) { a.block(func(d []byte) []byte { return a.encode(d, "acme", all) }) },
+			do:   func(a *attack) { a.block(func(d []byte) []byte { return a.encode(d, "acme", all, all) }) },
 			want: "rows of another tenant than the header says",
 		},
 		"no filter": {
 			do: func(a *attack) {
-				a.block(func(d []byte) []byte { return a.encode(d, "", func(int) bool { return false }) })
+				a.block(func(d []byte) []byte { return a.encode(d, "", func(int) bool { return false }, all) })
 			},
 			want: "the identifier filter leaves out",
 		},
 		"filter without one frame": {
 			do: func(a *attack) {
-				a.block(func(d []byte) []byte { return a.encode(d, "", func(i int) bool { return i >= store.FrameRows }) })
+				a.block(func(d []byte) []byte { return a.encode(d, "", func(i int) bool { return i >= store.FrameRows }, all) })
 			},
 			want: "the identifier filter leaves out",
+		},
+		"filter without rare words": {
+			do: func(a *attack) {
+				a.block(func(d []byte) []byte { return a.encode(d, "", all, func(i int) bool { return i >= store.FrameRows }) })
+			},
+			want: "the search index leaves out",
 		},
 		"kinds": {
 			do: func(a *attack) {

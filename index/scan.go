@@ -133,6 +133,10 @@ func (s *scanner) frames(p *query.Plan, blk *store.Block, first uint64) uint16 {
 		if !ok {
 			return allFrames
 		}
+		var rare uint16
+		if p.Op == query.Term && query.IsMessageWord(p.Key) {
+			rare = blk.CandidatesHash(s.hash(p.Key)) // words of one frame are there only
+		}
 		i, found := slices.BinarySearchFunc(hits, first, func(h search.Hit, b uint64) int {
 			switch {
 			case h.Block < b:
@@ -143,16 +147,11 @@ func (s *scanner) frames(p *query.Plan, blk *store.Block, first uint64) uint16 {
 			return 0
 		})
 		if !found {
-			return 0
+			return rare
 		}
-		return hits[i].Frames
+		return hits[i].Frames | rare
 	case query.Ident:
-		h, ok := s.hashes[string(p.Key)]
-		if !ok {
-			h = store.HashIdent(s.key, p.Key)
-			s.hashes[string(p.Key)] = h
-		}
-		f := blk.CandidatesHash(h)
+		f := blk.CandidatesHash(s.hash(p.Key))
 		if id, ok := record.ParseID(string(p.Key)); ok {
 			// Record ids are in no filter: they carry the millisecond of received.
 			lo, hi := blk.ReceivedBounds()
@@ -183,6 +182,16 @@ func (s *scanner) frames(p *query.Plan, blk *store.Block, first uint64) uint16 {
 		return f
 	}
 	return allFrames
+}
+
+// hash is the key's hash in the filters of the segment.
+func (s *scanner) hash(key []byte) uint64 {
+	h, ok := s.hashes[string(key)]
+	if !ok {
+		h = store.HashIdent(s.key, key)
+		s.hashes[string(key)] = h
+	}
+	return h
 }
 
 // rowSet is a set of rows of a block.

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"math/rand/v2"
 
+	"custody/index/query"
 	"custody/index/search"
 )
 
@@ -93,13 +94,37 @@ func (t *termTable) grow() {
 	}
 }
 
+// single returns how many words of messages stand in one frame only.
+func (t *termTable) single() (n int) {
+	for i := range t.terms {
+		if e := &t.terms[i]; e.frames&(e.frames-1) == 0 && query.IsMessageWord(t.key(e)) {
+			n++
+		}
+	}
+	return n
+}
+
+// move hands the words of messages that stand in one frame only to fn, and leaves
+// them out of what take returns.
+func (t *termTable) move(fn func(key []byte, frame int)) {
+	for i := range t.terms {
+		if e := &t.terms[i]; e.frames&(e.frames-1) == 0 && query.IsMessageWord(t.key(e)) {
+			fn(t.key(e), bits.TrailingZeros16(e.frames))
+			e.frames = 0
+		}
+	}
+}
+
+func (t *termTable) key(e *termEntry) []byte { return t.arena[e.at : int(e.at)+int(e.length)] }
+
 // take returns the terms and empties the table. They share one piece of memory of their own.
 func (t *termTable) take() []search.Term {
 	mem := bytes.Clone(t.arena)
-	out := make([]search.Term, len(t.terms))
-	for i, e := range t.terms {
-		end := int(e.at) + int(e.length)
-		out[i] = search.Term{Key: mem[e.at:end:end], Frames: e.frames}
+	out := make([]search.Term, 0, len(t.terms))
+	for _, e := range t.terms {
+		if end := int(e.at) + int(e.length); e.frames != 0 {
+			out = append(out, search.Term{Key: mem[e.at:end:end], Frames: e.frames})
+		}
 	}
 	clear(t.slots)
 	t.terms, t.arena = t.terms[:0], t.arena[:0]

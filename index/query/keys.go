@@ -72,6 +72,9 @@ func WordKey(dst []byte, word []byte) []byte {
 	return append(dst, word...)
 }
 
+// IsMessageWord reports whether a key is one of WordKey.
+func IsMessageWord(key []byte) bool { return len(key) > 0 && key[0] == wordKey }
+
 // OtherKey appends the key of a word of any other value to dst: 'o', the word. Words
 // of messages are many, those of other values few: kept apart they tell whether
 // the message is all there is to look at.

@@ -130,6 +130,9 @@ func (e *Encoder) AddIdent(key []byte, row int) {
 	e.idents = append(e.idents, filterEntry{e.key.hash(key), uint8(row / FrameRows)})
 }
 
+// Idents is the number of identifiers that were added for the next block.
+func (e *Encoder) Idents() int { return len(e.idents) }
+
 // pack appends src, compressed when that is smaller, and returns its stored length.
 func pack(zw *zstd.Encoder, dst, src []byte) ([]byte, int) {
 	if len(src) < 24 {
