@@ -61,15 +61,14 @@ func (s *searchAudit) enter(seg *store.Segment) error {
 			s.note(whole, "there is no search index: its rows are scanned until it is built (%v)", why)
 			return nil
 		}
-		mark := idx.Watermark()
+		blocks, mark, err := idx.Blocks()
+		if err != nil {
+			return s.unreadable(err)
+		}
 		if mark > seg.Next() || seg.Generation > 0 && mark != seg.Next() {
 			// No search trusts such an index either: it is deleted when the folder is opened.
 			s.note(whole, "the search index says that it covers rows up to %d; it will be built anew", mark)
 			return nil
-		}
-		blocks, err := idx.Blocks()
-		if err != nil {
-			return s.unreadable(err)
 		}
 		s.covered = mark
 		for _, b := range blocks {
@@ -212,11 +211,11 @@ func (s *searchAudit) leave() error {
 		if idx == nil || idx.Watermark() != s.covered {
 			return nil // it went on meanwhile
 		}
-		have, err := idx.CountPostings()
+		have, mark, err := idx.CountPostings()
 		if err != nil {
 			return s.unreadable(err)
 		}
-		if have > s.derived && idx.Watermark() == s.covered {
+		if have > s.derived && mark == s.covered {
 			s.note(auditBlock{s.seg.First, s.covered - 1}, "the search index has %d terms of blocks that their rows do not have", have-s.derived)
 		}
 		return nil
