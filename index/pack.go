@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"custody/index/search"
@@ -17,6 +18,54 @@ import (
 
 // denseRows is the average of rows a block from which blocks stay as they are cut.
 const denseRows = store.MaxBlockRows * 3 / 4
+
+// While events come as fast as they can be taken, packing waits for a pause: for
+// as many segments as waitingSegments, if the disk has room for them.
+const (
+	waitingSegments = 8
+	busyBytes       = 1 << 20 // in the queue
+)
+
+// packLater reports whether closed segments may wait.
+func (l *Ledger) packLater() bool {
+	if l.queue.used() < busyBytes || l.free.Load() < 4*uint64(l.opts.Reserve) {
+		return false
+	}
+	waiting := 0
+	for _, seg := range l.store.Segments() {
+		if seg.Generation == 0 && seg != l.store.Active() {
+			waiting++
+		}
+	}
+	return waiting <= waitingSegments
+}
+
+// mappedBytes of files may be in the process's memory before it lets go of them.
+const mappedBytes = 256 << 20
+
+// restSegments bounds what reading a long history leaves in memory.
+func (l *Ledger) restSegments() {
+	if mapped() < mappedBytes {
+		return
+	}
+	for _, seg := range l.store.Segments() {
+		seg.Rest()
+	}
+}
+
+// mapped is how many bytes of files are in the process's memory, 0 where the
+// system does not tell.
+func mapped() int64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, resident, shared int64
+	if _, err := fmt.Sscan(string(b), &size, &resident, &shared); err != nil {
+		return 0
+	}
+	return shared * int64(os.Getpagesize())
+}
 
 // pack writes the first packed generation of a closed segment.
 func (l *Ledger) pack(ctx context.Context, seg *store.Segment) error {

@@ -400,12 +400,16 @@ func (l *Ledger) maintain(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
+		l.restSegments()
 		for _, seg := range l.store.Segments() {
 			if ctx.Err() != nil {
 				return
 			}
 			if seg == l.store.Active() || seg.Generation > 0 || l.sealedSize() < seg.Next() {
 				continue
+			}
+			if l.packLater() {
+				break
 			}
 			l.maintenance.Lock()
 			err := l.pack(ctx, seg)

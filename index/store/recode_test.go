@@ -189,3 +189,52 @@ func TestRecode(t *testing.T) {
 		}
 	}
 }
+
+// TestRest: a segment whose pages were given back reads the same.
+func TestRest(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	s, err := Create(filepath.Join(t.TempDir(), "segments"), 0, 1, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	enc, err := NewEncoder(s.Active().FilterKey(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []*record.Record
+	for seq := range uint64(200) {
+		r := event(rng, seq, 7, uint16(seq), 1_760_000_000_000_000_000)
+		want = append(want, r)
+		data, err := enc.Encode(nil, "", []*record.Record{r}, []SaltRun{{Rows: 1, Bytes: make([]byte, 32)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Commit(&Commit{Next: seq + 1, Blocks: []NewBlock{{First: seq, Data: data}}}); err != nil {
+			t.Fatal(err)
+		}
+		if seq%20 == 0 {
+			s.Active().Rest()
+		}
+	}
+	s.Active().Rest()
+	if err := s.Active().View(func(tx *Tx) error {
+		for _, w := range want {
+			_, data := tx.Containing(w.Seq)
+			b, err := s.Active().OpenBlock(data)
+			if err != nil {
+				return err
+			}
+			var r record.Record
+			if err := b.Row(0, &r); err != nil {
+				return err
+			}
+			if g, w := string(r.AppendJSON(nil)), string(w.AppendJSON(nil)); g != w {
+				t.Fatalf("got %s\nwant %s", g, w)
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
