@@ -41,15 +41,24 @@ func (l *Ledger) packLater() bool {
 }
 
 // mappedBytes of files may be in the process's memory before it lets go of them.
-const mappedBytes = 256 << 20
+const mappedBytes = 512 << 20
 
-// restSegments bounds what reading a long history leaves in memory.
-func (l *Ledger) restSegments() {
-	if mapped() < mappedBytes {
-		return
-	}
-	for _, seg := range l.store.Segments() {
-		seg.Rest()
+// restLoop bounds what reading a long history leaves in memory.
+func (l *Ledger) restLoop(ctx context.Context) {
+	t := time.NewTicker(500 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if mapped() < mappedBytes {
+			continue
+		}
+		for _, seg := range l.store.Segments() {
+			seg.Rest()
+		}
 	}
 }
 

@@ -397,10 +397,10 @@ func (l *Ledger) maintain(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { l.eraseLoop(ctx) })
+	wg.Go(func() { l.restLoop(ctx) })
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
-		l.restSegments()
 		for _, seg := range l.store.Segments() {
 			if ctx.Err() != nil {
 				return

@@ -281,6 +281,17 @@ func (c *Column) Each(yield func(code int, v string)) {
 	in := cursor{b: c.dict}
 	in.uint()
 	for code := range c.n {
+		if b := in.b; len(b) >= 3 && b[0] < 0x80 && c.shared { // the usual entry, in short
+			id, size := int(b[1]), 2
+			if id >= 0x80 && b[2] < 0x80 {
+				id, size = id&0x7f|int(b[2])<<7, 3
+			}
+			if id < len(c.table) && b[size-1] < 0x80 {
+				in.b = b[size:]
+				yield(code+1, c.table[id])
+				continue
+			}
+		}
 		in.uint()
 		yield(code+1, c.entry(&in))
 	}
