@@ -7,7 +7,7 @@
 //   - Lower is a superset: whatever Match accepts, the plan accepts over the
 //     keys that [IndexTerms] states for the record. Both live here, so that they
 //     can't drift apart.
-//   - [Query.Prefilter] never contradicts Match.
+//   - A [BlockMatcher] never contradicts Match.
 //   - [Query.String] is canonical: it parses to an equal query.
 //   - No input makes it panic or work without bound: length, nodes, depth and
 //     wildcard patterns are limited.
