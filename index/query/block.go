@@ -2,6 +2,16 @@ package query
 
 import "custody/ingest/record"
 
+// Tri is a truth value of three.
+type Tri uint8
+
+// The truth values.
+const (
+	Unknown Tri = iota
+	False
+	True
+)
+
 // Columns is a block of rows that keeps some fields as columns of codes. A
 // [BlockMatcher] asks it about one block at a time.
 type Columns interface {
@@ -161,6 +171,15 @@ func (b *blockNode) load(m *BlockMatcher) {
 		}
 	}
 }
+
+// kindOnly is a row of which the kind is all that is known.
+type kindOnly record.Kind
+
+func (kindOnly) Values(record.Field, func(int, []string)) (bool, error) { return false, nil }
+func (kindOnly) Code(record.Field, int) int                             { return 0 }
+func (kindOnly) Scalar(record.Field, int) (string, bool)                { return "", false }
+func (kindOnly) Text(int, int) Tri                                      { return Unknown }
+func (k kindOnly) Kind(int) record.Kind                                 { return record.Kind(k) }
 
 func tri(v bool) Tri {
 	if v {

@@ -110,10 +110,10 @@ func ParseAt(s string, now time.Time) (*Query, error) {
 // kindsThatCanMatch evaluates the query with nothing known but the kind.
 func (q *Query) kindsThatCanMatch() KindSet {
 	set := allKinds
+	m := q.NewBlockMatcher()
 	for k := range record.Kind(32) {
-		name := []string{k.String()}
-		tri := q.root.prefilter(func(p record.Path) ([]string, bool) { return name, p.Field == KindField })
-		if tri == False {
+		m.Begin(kindOnly(k))
+		if m.Row(0) == False {
 			set &^= 1 << k
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // A packed segment keeps one dictionary: some of its own frames' text, that the
-// others repeat. With it a frame of 64 rows compresses nearly as well as if the
+// others repeat. With it a piece of 32 rows compresses nearly as well as if the
 // whole segment were one piece, and still decompresses alone. It is made anew, of
 // the rows that stay, by every rewrite: nothing erased lives on in it.
 
