@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"custody/index/search"
@@ -38,42 +37,6 @@ func (l *Ledger) packLater() bool {
 		}
 	}
 	return waiting <= waitingSegments
-}
-
-// mappedBytes of files may be in the process's memory before it lets go of them.
-const mappedBytes = 512 << 20
-
-// restLoop bounds what reading a long history leaves in memory.
-func (l *Ledger) restLoop(ctx context.Context) {
-	t := time.NewTicker(500 * time.Millisecond)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		if mapped() < mappedBytes {
-			continue
-		}
-		for _, seg := range l.store.Segments() {
-			seg.Rest()
-		}
-	}
-}
-
-// mapped is how many bytes of files are in the process's memory, 0 where the
-// system does not tell.
-func mapped() int64 {
-	b, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	var size, resident, shared int64
-	if _, err := fmt.Sscan(string(b), &size, &resident, &shared); err != nil {
-		return 0
-	}
-	return shared * int64(os.Getpagesize())
 }
 
 // pack writes the first packed generation of a closed segment.

@@ -397,7 +397,6 @@ func (l *Ledger) maintain(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { l.eraseLoop(ctx) })
-	wg.Go(func() { l.restLoop(ctx) })
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {

@@ -12,7 +12,8 @@ import (
 // folded form. A term of that length may stand for longer values.
 const maxTerm = 256
 
-// First bytes of the keys of terms.
+// First bytes of the keys of terms. Words of messages are many, those of other
+// values few: kept apart they tell whether the message is all there is to look at.
 const (
 	wordKey  = 'w'
 	otherKey = 'o'
@@ -75,14 +76,6 @@ func WordKey(dst []byte, word []byte) []byte {
 // IsMessageWord reports whether a key is one of WordKey.
 func IsMessageWord(key []byte) bool { return len(key) > 0 && key[0] == wordKey }
 
-// OtherKey appends the key of a word of any other value to dst: 'o', the word. Words
-// of messages are many, those of other values few: kept apart they tell whether
-// the message is all there is to look at.
-func OtherKey(dst []byte, word []byte) []byte {
-	dst = append(dst, otherKey)
-	return append(dst, word...)
-}
-
 // IdentKey appends the filter key of an identifier's whole value, or of a word
 // for which [IsIdent] holds, to dst: the folded value. Fields share the keys.
 func IdentKey(dst, value []byte) []byte { return appendFold(dst, view(value)) }
@@ -103,7 +96,7 @@ type Scratch struct {
 //   - for each word of MessageText: term WordKey, or ident IdentKey when IsIdent;
 //   - for each word of every other field of kind Text or List but id and about, of
 //     the strings in delegation and links, and of the reasons in absence: term
-//     OtherKey, or ident IdentKey when IsIdent.
+//     'o', the word; or ident IdentKey when IsIdent.
 //
 // Times, numbers, raw bytes before the message and provenance have no words.
 // Keys repeat when values do, and are valid during the call only.
@@ -220,7 +213,7 @@ func (w *wordScanner) words(v string) bool {
 		if word := w.s.word[1 : 1+n]; IsIdent(word) {
 			w.ident(word) // a word is its own folded form
 		} else {
-			w.term(w.s.word[:1+n]) // what WordKey or OtherKey makes
+			w.term(w.s.word[:1+n]) // what WordKey makes, for messages
 		}
 	})
 	return false

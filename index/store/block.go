@@ -82,7 +82,7 @@ type Encoder struct {
 	cols    [record.NumFields]columnBuilder
 	used    []record.Field
 	frame   frameBuilder
-	text2   []byte
+	joined  []byte // elements of a list, or provenance
 	bitmaps []uint16
 
 	gathered bool // cols are those of the next block

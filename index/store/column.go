@@ -90,19 +90,19 @@ func (e *Encoder) Gather(rows []*record.Record) {
 			return true
 		})
 		for _, f := range seen {
-			b := e.text2[:0]
+			b := e.joined[:0]
 			for v := range elements(r, f) {
 				b = binary.AppendUvarint(b, uint64(len(v)))
 				b = append(b, v...)
 			}
-			e.text2 = b
+			e.joined = b
 			putBytes(i, f, b)
 		}
 		if a := r.AbsenceJSON(); a != "" {
 			put(i, record.Absence, a)
 		}
-		if e.text2 = r.AppendProvenance(e.text2[:0]); len(e.text2) > 0 {
-			putBytes(i, record.Provenance, e.text2)
+		if e.joined = r.AppendProvenance(e.joined[:0]); len(e.joined) > 0 {
+			putBytes(i, record.Provenance, e.joined)
 		}
 	}
 	for _, f := range e.used {
