@@ -101,6 +101,8 @@ func TestAPIParameters(t *testing.T) {
 		{"to=99999999999999999999999", 400, "bad_parameter", 0},
 		{"to=9999-01-01", 400, "bad_parameter", 0},
 		{"from=now&to=now-1h", 400, "bad_parameter", 0},
+		{"query=outcome.status:denied", 400, "bad_parameter", 0},
+		{"q%3doutcome.status:denied", 400, "bad_parameter", 0},
 		{"order=sideways", 400, "bad_parameter", 0},
 		{"limit=0", 400, "bad_parameter", 0},
 		{"limit=1001", 400, "bad_parameter", 0},

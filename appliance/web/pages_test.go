@@ -250,6 +250,20 @@ func TestQueryFaultIsShownInPlace(t *testing.T) {
 	}
 }
 
+// What the page offers to export is what it shows.
+func TestExportLinksCarryTheQuery(t *testing.T) {
+	s := newSite(t, newFake(agentRecord(1)))
+	body := s.get("/?from=2020-01-01T00:00:00Z&q=" + url.QueryEscape(`outcome.status:denied "a b"`)).Body.String()
+	for _, form := range []string{"ndjson", "csv", "ocsf"} {
+		_, rest, ok := strings.Cut(body, `href="/api/v1/records.`+form+`?`)
+		link, _, _ := strings.Cut(rest, `"`)
+		v, err := url.ParseQuery(html.UnescapeString(link))
+		if !ok || err != nil || v.Get("q") != `outcome.status:denied "a b"` || v.Get("from") != "2020-01-01T00:00:00Z" {
+			t.Errorf("%s: %q, %v", form, link, err)
+		}
+	}
+}
+
 func TestFacetLinksNarrowAndWiden(t *testing.T) {
 	for _, c := range []struct{ q, clause, include, exclude string }{
 		{"", `a:"x"`, `a:"x"`, `-a:"x"`},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,11 +34,22 @@ type asked struct {
 	index.Request
 }
 
+// searchParams are the parameters of everything that searches. Any other is an
+// error: a misspelt q would ask for everything.
+var searchParams = []string{
+	"after", "buckets", "column", "cursor", "field", "from", "full", "limit", "live", "order", "q", "tenant", "to", "top", "trail",
+}
+
 // readAsked reads q, from, to, limit, cursor, order and tenant.
 func (s *Server) readAsked(r *http.Request) (asked, error) {
 	v, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return asked{}, badf("bad_parameter", "the address is not properly encoded")
+	}
+	for name := range v {
+		if !slices.Contains(searchParams, name) {
+			return asked{}, badf("bad_parameter", "unknown parameter %q; the parameters here are %s", clipRunes(40, name), strings.Join(searchParams, ", "))
+		}
 	}
 	now := s.now()
 	text := func(name string) string { return strings.ToValidUTF8(v.Get(name), "\ufffd") }

@@ -24,7 +24,7 @@ const (
 type searchPage struct {
 	Q, From, To string
 	Order       string
-	Params      string // of the fragments and exports
+	Params      string // of the fragments and exports, encoded
 	Error       *queryFault
 	Fault       string // anything else that went wrong
 	Rows        []rowView
@@ -48,6 +48,10 @@ type searchPage struct {
 	Overview    *overview // inline, for readers without scripts
 	FullLink    string
 }
+
+// Export is the address of the whole result in a form: ndjson, csv or ocsf. A
+// template that put Params behind a "?" itself would encode them a second time.
+func (p searchPage) Export(form string) string { return "/api/v1/records." + form + "?" + p.Params }
 
 func (p searchPage) title() string {
 	if p.Q != "" {

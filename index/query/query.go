@@ -152,7 +152,8 @@ func (q *Query) Fields() []record.Path {
 
 // HighlightWords lists the lower-cased words that the query looks for, in order
 // of first mention, without those it excludes: of word searches and of whole
-// values. Words with wildcards are left out.
+// values. Words with wildcards and the values true and false are left out: they
+// would light up all over a line without saying anything.
 func (q *Query) HighlightWords() []string {
 	var out []string
 	seen := make(map[string]bool)
@@ -174,7 +175,7 @@ func (q *Query) HighlightWords() []string {
 				}
 			}
 		case opExact:
-			if n.path.Field != KindField {
+			if n.path.Field != KindField && n.text != "true" && n.text != "false" {
 				eachWord(n.text, put)
 			}
 		}
