@@ -1,6 +1,9 @@
 package attribution
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // format is one source format. A line is decoded by the first format in the
 // table that takes it, or by the one that the source pins.
@@ -17,6 +20,8 @@ type format struct {
 	// list returns the array that holds the events when one line holds several,
 	// else 0. May be nil.
 	list func(e *event) int32
+	// guide tells people what the format says and what it leaves out.
+	guide guide
 }
 
 // shape is the form of a payload.
@@ -28,24 +33,19 @@ const (
 	shapeText               // anything else
 )
 
-// builtin is the table of formats, the particular before the general.
+// builtin is the table of formats, the particular before the general. Each
+// family has its own file, families are in the order in which they are asked.
 func builtin() []format {
-	return []format{
-		cloudTrail(),
-		k8sAudit(),
-		vaultAudit(),
-		mcpJSON(),
-		genericECS(),
-		genericJSON(),
-
-		sshd(),
-		sudo(),
-		cef(),
-		mcpPairs(),
-		genericPairs(),
-		plainSyslog(),
-		plainText(),
-	}
+	return slices.Concat(
+		amazon(),
+		microsoft(),
+		google(),
+		identity(),
+		privileged(),
+		hosts(),
+		telemetry(),
+		generic(),
+	)
 }
 
 // choose finds what decodes the payload: a mapping, or a format, or neither.

@@ -14,6 +14,21 @@ func sudo() format {
 		shape:  shapeText,
 		match:  func(e *event) bool { return string(e.env.app) == "sudo" },
 		decode: decodeSudo,
+		guide: guide{
+			userSet: []string{
+				"/COMMAND: whoever may run sudo chooses the command line, and with it anything that looks like a field after it",
+				"/PWD: the directory is the caller's choice",
+			},
+			emit: map[Part]string{
+				PartRequester:  "the account in front of the first colon; it is a person only where people have accounts of their own",
+				PartExecutor:   "`USER=`, always there",
+				PartTool:       "`COMMAND=`, always there",
+				PartPermission: "not in the log: the rule of sudoers that allowed it is not named; `Defaults log_allowed, log_denied` keeps the decision",
+				PartDecision:   "the words of the message (`command not allowed`); `Defaults log_denied` is on by default",
+				PartOutcome:    "`Defaults log_exit_status` (sudo 1.9.8) adds `EXIT=`",
+				PartChain:      "`TSID=` with `Defaults log_input` or `log_output`; auditd's `ses` ties the host's other events",
+			},
+		},
 	}
 }
 

@@ -1,0 +1,13 @@
+package attribution
+
+// generic are the formats of what has no product: wire formats and obvious names. It is asked last.
+func generic() []format {
+	return []format{
+		genericECS(),
+		genericJSON(),
+		cef(),
+		genericPairs(),
+		plainSyslog(),
+		plainText(),
+	}
+}

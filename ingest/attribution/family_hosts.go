@@ -1,0 +1,11 @@
+package attribution
+
+// hosts are the formats of hosts, clusters and workload identity.
+func hosts() []format {
+	return []format{
+		k8sAudit(),
+		vaultAudit(),
+		sshd(),
+		sudo(),
+	}
+}

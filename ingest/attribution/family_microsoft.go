@@ -1,0 +1,7 @@
+package attribution
+
+// microsoft are the formats of Microsoft clouds.
+func microsoft() []format {
+	return []format{
+	}
+}

@@ -1,0 +1,7 @@
+package attribution
+
+// privileged are the formats of privileged access management and secrets managers that speak its formats.
+func privileged() []format {
+	return []format{
+	}
+}
