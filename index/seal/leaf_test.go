@@ -103,7 +103,7 @@ func reference(r *record.Record, seed Seed) []byte {
 		}
 		root += h(group)
 	}
-	return []byte("ct" + be(1, uint64(r.Kind)) + be(2, 1) + be(1, uint64(record.NumFields)/8) +
+	return []byte("ct" + be(1, uint64(r.Kind)) + be(2, 2) + be(1, uint64(record.NumFields)/8) +
 		be(8, uint64(r.Received)) + h(root))
 }
 

@@ -153,11 +153,27 @@ func (e *event) flush() {
 	}
 	for _, f := range listOrder {
 		for i := range e.lists {
-			if l := &e.lists[i]; l.field == f {
+			if l := &e.lists[i]; l.field == f && !e.marked(l) {
 				e.r.Add(f, l.text, l.prov)
 			}
 		}
 	}
+}
+
+// marked gives the marks that formats write as attributes their own fields.
+func (e *event) marked(l *element) bool {
+	if l.field != record.Attributes {
+		return false
+	}
+	if to, ok := strings.CutPrefix(l.text, "handoff="); ok {
+		e.r.Set(record.ChainHandoff, to, l.prov)
+		return true
+	}
+	if state, ok := strings.CutPrefix(l.text, "approval="); ok {
+		e.r.Set(record.ApprovalStatus, state, l.prov)
+		return true
+	}
+	return false
 }
 
 // listed is the elements of the list f so far.

@@ -130,7 +130,8 @@ func settable(f record.Field) bool {
 		record.SourceName, record.SourceTransport, record.SourcePeer, record.SourceDecoder, record.SourceFile, record.SourceOffset,
 		record.SourceTruncated, record.SourceError, record.SourceDemo, record.MessageOffset, record.About,
 		record.RequesterAssurance, record.ExecutorAssurance, record.ContextTenant, record.Capture, record.CapturePolicy,
-		record.Risk, record.RiskPolicy, record.RetentionClass:
+		record.Risk, record.RiskPolicy, record.RetentionClass,
+		record.ChainID, record.Evidence, record.Reviewed, record.ReviewReviewer, record.ReviewVerdict, record.ReviewNote:
 		return false
 	}
 	return f < record.NumFields

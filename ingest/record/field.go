@@ -124,7 +124,7 @@ const (
 	Links
 	AuthorityScopes
 	AuthorityRoles
-	ContextRegimes
+	ChainID
 	ContextTask
 	ContextPurpose
 	ContextMode
@@ -165,6 +165,15 @@ const (
 	Attributes
 	RetentionClass
 
+	ContextRegimes
+	ChainHandoff
+	ApprovalStatus
+	Evidence
+	Reviewed
+	ReviewReviewer
+	ReviewVerdict
+	ReviewNote
+
 	// NumFields is the number of fields, a multiple of eight (SlotGroup).
 	NumFields
 )
@@ -173,7 +182,7 @@ const (
 const SlotGroup = 8
 
 // Schema is the version of the field table, sealed in every leaf.
-const Schema = 1
+const Schema = 2
 
 // Info describes a field.
 type Info struct {
@@ -259,7 +268,7 @@ var fields = [NumFields]Info{
 	Links:           {"links", Objects, Unindexed},
 	AuthorityScopes: {"authority.scopes", List, Keyword},
 	AuthorityRoles:  {"authority.roles", List, Keyword},
-	ContextRegimes:  {"context.regimes", List, Keyword},
+	ChainID:         {"chain.id", Number, Identifier},
 	ContextTask:     {"context.task", Text, Identifier},
 	ContextPurpose:  {"context.purpose", Text, Prose},
 	ContextMode:     {"context.mode", Text, Keyword},
@@ -299,6 +308,15 @@ var fields = [NumFields]Info{
 	About:           {"about", List, Unindexed},
 	Attributes:      {"attributes", List, Prose},
 	RetentionClass:  {"retention_class", Text, Keyword},
+
+	ContextRegimes: {"context.regimes", List, Keyword},
+	ChainHandoff:   {"chain.handoff", Text, Keyword},
+	ApprovalStatus: {"decision.approval.status", Text, Keyword},
+	Evidence:       {"evidence", List, Prose},
+	Reviewed:       {"reviewed", Text, Keyword},
+	ReviewReviewer: {"review.reviewer", Text, Keyword},
+	ReviewVerdict:  {"review.verdict", Text, Keyword},
+	ReviewNote:     {"review.note", Text, Prose},
 }
 
 // Info describes f.
