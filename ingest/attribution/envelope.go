@@ -114,7 +114,11 @@ func (v *envelope) split5424(line []byte, i int, zone *time.Location) bool {
 			return false
 		}
 	}
-	for _, to := range [...]*[]byte{&v.host, &v.app, &v.proc, nil} {
+	for k, to := range [...]*[]byte{&v.host, &v.app, &v.proc, nil} {
+		if k == 1 && payloadStarts(line[i:]) {
+			v.msg = i // some senders leave out all that stands between host and message
+			return true
+		}
 		var tok []byte
 		if tok, i, ok = word(line, i); !ok || len(tok) > 255 {
 			return false
@@ -255,12 +259,23 @@ func (v *envelope) split3164(line []byte, i int, received int64, zone *time.Loca
 			msg = rest
 		}
 	}
-	if strict && v.pri < 0 && (!tagged || long && proc == nil && string(app) != "sudo") {
+	if strict && v.pri < 0 && !payloadStarts(line[msg:]) && (!tagged || long && proc == nil && string(app) != "sudo") {
 		return false
 	}
 	v.time, v.hasTime, v.found = ns, true, true
 	v.host, v.app, v.proc, v.msg = host, app, proc, msg
 	return true
+}
+
+// payloadStarts reports whether b begins what some senders put right behind the
+// host, where RFC 5424 has an APP-NAME and RFC 3164 a tag.
+func payloadStarts(b []byte) bool {
+	for _, p := range [...]string{`{"`, "CEF:", "LEEF:", "<syslog>", "%CYBERARK:"} {
+		if len(b) > len(p) && string(b[:len(p)]) == p {
+			return true
+		}
+	}
+	return false
 }
 
 // tag reads "tag[pid]: " or "tag: " at i.

@@ -60,8 +60,9 @@ func (e *event) finish() {
 		}
 	}
 	e.finishDecision()
+	// In an event about an approval the approver is who acts.
 	if approver := r.Get(record.ApprovalApprover); approver != "" &&
-		(approver == r.Get(record.RequesterID) || approver == r.Get(record.ExecutorID)) {
+		(approver == r.Get(record.RequesterID) || approver == r.Get(record.ExecutorID) && !r.Has(record.ApprovalStatus)) {
 		r.AddFinding(record.SelfApproval)
 	}
 }
