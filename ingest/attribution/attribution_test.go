@@ -314,7 +314,21 @@ func TestFormats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"cef", "cloudtrail", "ecs", "json", "k8s_audit", "kv", "mcp_gateway", "sshd", "sudo", "syslog", "text", "vault"}
+	want := []string{
+		"cef",
+		"cloudtrail",
+		"ecs",
+		"gcp_audit",
+		"json",
+		"k8s_audit",
+		"kv",
+		"mcp_gateway",
+		"sshd",
+		"sudo",
+		"syslog",
+		"text",
+		"vault",
+	}
 	if got := g.Formats(); !slices.Equal(got, want) {
 		t.Errorf("%v", got)
 	}
