@@ -6,6 +6,7 @@ func generic() []format {
 		genericECS(),
 		genericJSON(),
 		cef(),
+		leef(),
 		genericPairs(),
 		plainSyslog(),
 		plainText(),
