@@ -322,6 +322,7 @@ func TestFormats(t *testing.T) {
 		"json",
 		"k8s_audit",
 		"kv",
+		"leef",
 		"mcp_gateway",
 		"sshd",
 		"sudo",
