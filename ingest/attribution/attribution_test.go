@@ -327,6 +327,7 @@ func TestFormats(t *testing.T) {
 		"sshd",
 		"sudo",
 		"syslog",
+		"teleport",
 		"text",
 		"vault",
 	}
