@@ -135,6 +135,10 @@ func (e *event) each(f *format, list int32, next func() *record.Record) {
 		e.inList, e.root = true, n
 		e.lineFaults()
 		if t.kindOf(n) != kindObject || !f.match(e) {
+			if other := e.otherFormat(n); other != nil {
+				e.run(other, nil)
+				continue
+			}
 			e.misfit = "element is not a " + f.name + " event"
 			e.run(nil, nil)
 			e.misfit = ""
@@ -160,6 +164,25 @@ func (e *event) each(f *format, list int32, next func() *record.Record) {
 		e.run(nil, nil)
 		e.misfit = ""
 	}
+}
+
+// otherFormat finds what takes an element of a list that its format does not: some
+// senders batch the events of several products. A pinned format has no other, and
+// general formats, which take anything, are none.
+func (e *event) otherFormat(n int32) *format {
+	if e.pinned() || e.doc.kindOf(n) != kindObject {
+		return nil
+	}
+	for i := range e.g.formats {
+		f := &e.g.formats[i]
+		if f.name == "ecs" || f.name == "json" {
+			break
+		}
+		if f.shape == shapeJSON && f.match(e) {
+			return f
+		}
+	}
+	return nil
 }
 
 // run decodes one record with the chosen format or mapping and completes it.

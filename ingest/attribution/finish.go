@@ -51,7 +51,7 @@ func (e *event) finish() {
 		if r.Absent("executor") == "" {
 			r.SetAbsent("executor", absence(known))
 		}
-		if (known || e.format != nil) && acts(r) && !slices.Contains(r.List(record.Findings), record.ExecutorByCredentialOnly) {
+		if (known || e.format != nil) && acts(r) && r.Absent("executor") != record.NotApplicable && !slices.Contains(r.List(record.Findings), record.ExecutorByCredentialOnly) {
 			if r.Has(record.CredentialID) && !r.Has(record.CredentialEventOp) {
 				r.AddFinding(record.ExecutorByCredentialOnly)
 			} else {
@@ -121,6 +121,7 @@ func (e *event) finishDecision() {
 	r := e.r
 	effect := r.Get(record.DecisionEffect)
 	switch {
+	case effect == "" && r.Absent("decision") != "": // the format knows better
 	case effect == "" && e.noDecide:
 		r.SetAbsent("decision", record.NotRecorded)
 	case effect == "":
