@@ -318,6 +318,7 @@ func TestFormats(t *testing.T) {
 		"cef",
 		"cloudtrail",
 		"ecs",
+		"entra",
 		"gcp_audit",
 		"json",
 		"k8s_audit",

@@ -23,8 +23,12 @@ func (e *event) entraAudit(p string) {
 		e.put(record.SourceAddress, v, prov)
 	}
 	for _, a := range [...]struct{ name, key string }{
-		{"operation_type", "/operationType"}, {"activity_category", "/category"}, {"blueprint", "/initiatedBy/app/blueprintId"},
-		{"agent_type", "/initiatedBy/app/agentType"}, {"agent_type", "/initiatedBy/user/agentType"}, {"blueprint", "/performedBy/blueprintId"},
+		{"operation_type", "/operationType"},
+		{"activity_category", "/category"},
+		{"blueprint", "/initiatedBy/app/blueprintId"},
+		{"agent_type", "/initiatedBy/app/agentType"},
+		{"agent_type", "/initiatedBy/user/agentType"},
+		{"blueprint", "/performedBy/blueprintId"},
 	} {
 		e.attr(a.name, p+a.key)
 	}

@@ -38,11 +38,21 @@ func (e *event) entraSignIn(p string) {
 	e.entraScopes(p)
 
 	for _, a := range [...]struct{ name, key string }{
-		{"app_id", "/appId"}, {"client", "/clientAppUsed"}, {"protocol", "/authenticationProtocol"}, {"incoming_token", "/incomingTokenType"},
-		{"cross_tenant", "/crossTenantAccessType"}, {"risk", "/riskLevelDuringSignIn"}, {"risk_state", "/riskState"},
-		{"managed_identity", "/managedIdentityType"}, {"user_type", "/userType"}, {"user_agent", "/userAgent"},
-		{"blueprint", "/agent/parentAppId"}, {"agent_type", "/agent/agentType"}, {"agent_subject", "/agent/agentSubjectType"},
-		{"agent_subject_parent", "/agent/agentSubjectParentId"}, {"typed", "/signInIdentifier"},
+		{"app_id", "/appId"},
+		{"client", "/clientAppUsed"},
+		{"protocol", "/authenticationProtocol"},
+		{"incoming_token", "/incomingTokenType"},
+		{"cross_tenant", "/crossTenantAccessType"},
+		{"risk", "/riskLevelDuringSignIn"},
+		{"risk_state", "/riskState"},
+		{"managed_identity", "/managedIdentityType"},
+		{"user_type", "/userType"},
+		{"user_agent", "/userAgent"},
+		{"blueprint", "/agent/parentAppId"},
+		{"agent_type", "/agent/agentType"},
+		{"agent_subject", "/agent/agentSubjectType"},
+		{"agent_subject_parent", "/agent/agentSubjectParentId"},
+		{"typed", "/signInIdentifier"},
 	} {
 		if v := e.str(p + a.key); len(v) > 0 && string(v) != "none" && string(v) != "notAgentic" {
 			e.attr(a.name, p+a.key)
@@ -296,8 +306,10 @@ func (e *event) entraPosture(p string) {
 	var out []byte
 	prov := ""
 	for _, m := range [...]struct{ name, key string }{
-		{"authentication=", "/authenticationRequirement"}, {"device_compliant=", "/deviceDetail/isCompliant"},
-		{"device_managed=", "/deviceDetail/isManaged"}, {"device_trust=", "/deviceDetail/trustType"},
+		{"authentication=", "/authenticationRequirement"},
+		{"device_compliant=", "/deviceDetail/isCompliant"},
+		{"device_managed=", "/deviceDetail/isManaged"},
+		{"device_trust=", "/deviceDetail/trustType"},
 	} {
 		if v := e.str(p + m.key); len(v) > 0 {
 			out = joined(out, append([]byte(m.name), v...), "; ")
