@@ -320,6 +320,7 @@ func TestFormats(t *testing.T) {
 		"ecs",
 		"entra",
 		"gcp_audit",
+		"github",
 		"json",
 		"k8s_audit",
 		"kv",

@@ -13,6 +13,7 @@ import (
 func google() []format {
 	return []format{
 		gcpAudit(),
+		gitHub(),
 	}
 }
 
