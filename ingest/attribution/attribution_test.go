@@ -317,6 +317,7 @@ func TestFormats(t *testing.T) {
 	want := []string{
 		"cef",
 		"cloudtrail",
+		"cyberark",
 		"ecs",
 		"entra",
 		"gcp_audit",

@@ -281,6 +281,9 @@ func payloadStarts(b []byte) bool {
 // tag reads "tag[pid]: " or "tag: " at i.
 func tag(line []byte, i int) (app, proc []byte, msg int, ok bool) {
 	start := i
+	if payloadStarts(line[start:]) && line[start] == '{' {
+		return nil, nil, start, false
+	}
 	for i < len(line) && i-start <= 64 && line[i] > ' ' && line[i] != ':' && line[i] != '[' {
 		i++
 	}
