@@ -327,6 +327,7 @@ func TestFormats(t *testing.T) {
 		"kv",
 		"leef",
 		"mcp_gateway",
+		"okta",
 		"sshd",
 		"sudo",
 		"syslog",

@@ -24,6 +24,7 @@ type event struct {
 	doc    tree
 	isJSON bool  // doc holds the payload
 	root   int32 // the event's object in doc
+	below  string // where in the line the event stands, when it is not the whole
 	inList bool  // the record is one element of a list
 
 	pairs  []pair
@@ -68,7 +69,7 @@ const (
 
 // begin starts a record for the line or for one element of it.
 func (e *event) begin(r *record.Record, raw []byte) {
-	e.r, e.root, e.inList = r, root, false
+	e.r, e.root, e.inList, e.below = r, root, false, ""
 	e.when, e.whenProv, e.reqProof, e.noDecide, e.noPolVer = 0, "", fromBody, false, false
 	e.claimed, e.bad = false, false
 	e.buf, e.lists, e.handed, e.handedProv = e.buf[:0], e.lists[:0], e.handed[:0], ""

@@ -11,6 +11,7 @@ func identity() []format {
 	return []format{
 		teleport(),
 		teleportWrapped(),
+		okta(),
 	}
 }
 
@@ -122,3 +123,14 @@ func (e *event) inner(i int) bool {
 
 // innerFaults states what is wrong with the JSON that inner found.
 func (e *event) innerFaults() { e.jsonFaults(len(e.in.Line.Raw) - len(e.doc.src)) }
+
+// inside makes the object at the pointer the event; what is read then keeps its
+// whole pointer in the provenance.
+func (e *event) inside(pointer string) bool {
+	n := e.doc.find(e.root, pointer)
+	if n == 0 || e.doc.kindOf(n) != kindObject {
+		return false
+	}
+	e.root, e.below = n, e.below+pointer
+	return true
+}

@@ -14,6 +14,9 @@ func (e *event) finish() {
 	r := e.r
 	e.flush()
 	e.finishTime()
+	if e.below != "" {
+		r.Below(e.below)
+	}
 	known := !e.bad && (e.format != nil && e.format.shape != shapeText || e.mapping != nil || r.Has(record.OutcomeStatus))
 
 	if r.Has(record.RequesterID) {

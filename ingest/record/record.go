@@ -70,6 +70,23 @@ func (r *Record) Grow(n int) {
 // SetTime gives the time of the event, Unix nanoseconds, with its provenance.
 func (r *Record) SetTime(ns int64, prov string) { r.Time, r.timeProv = ns, prov }
 
+// Below puts the JSON Pointer prefix in front of all pointers of provenance: the
+// values were read from a part of the line.
+func (r *Record) Below(prefix string) {
+	below := func(prov *string) {
+		if len(*prov) > 0 && (*prov)[0] == '/' {
+			*prov = prefix + *prov
+		}
+	}
+	for i := range r.vals {
+		below(&r.vals[i].prov)
+	}
+	for i := range r.lists {
+		below(&r.lists[i].prov)
+	}
+	below(&r.timeProv)
+}
+
 // keep copies b into the record's memory. Memory handed out before stays valid
 // when the arena grows: the old array lives on through the strings in it.
 func (r *Record) keep(b []byte) string {
