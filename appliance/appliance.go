@@ -157,7 +157,7 @@ func (a *Appliance) open(ctx context.Context) error {
 		Dir: data, Registry: registry, Logger: a.log.With("part", "ledger"), Clock: a.clock,
 		Origin: cfg.Log.Origin, QueueBytes: int64(cfg.Storage.QueueBytes), SegmentRows: cfg.Storage.SegmentRows,
 		Reserve: max(1, int64(cfg.Storage.Reserve)), CheckpointInterval: time.Duration(cfg.Log.CheckpointInterval),
-		HeartbeatInterval: time.Duration(cfg.Log.Heartbeat),
+		HeartbeatInterval: time.Duration(cfg.Log.Heartbeat), Link: cfg.linkOptions(),
 	})
 	if err != nil {
 		return err

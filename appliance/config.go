@@ -16,6 +16,7 @@ type Config struct {
 	HTTP      HTTP                  `toml:"http"`
 	Storage   Storage               `toml:"storage"`
 	Log       Log                   `toml:"log"`
+	Link      Link                  `toml:"link"`
 	Syslog    []Syslog              `toml:"syslog"`
 	RELP      []Syslog              `toml:"relp"`
 	Tail      []Tail                `toml:"tail"`
@@ -47,6 +48,19 @@ type Log struct {
 	Origin             string   `toml:"origin"`              // name of the log, fixed at its creation; default custody/ and 8 random hex digits
 	CheckpointInterval Duration `toml:"checkpoint_interval"` // at most this long from durable to sealed; default 250ms
 	Heartbeat          Duration `toml:"heartbeat"`           // a heartbeat is sealed after this long without events; default 60s
+}
+
+// Link is how records are tied into request chains.
+type Link struct {
+	Enabled              *bool    `toml:"enabled"`                // default true
+	Window               Duration `toml:"window"`                 // how long a record waits for what it belongs to; default 15m
+	Memory               Size     `toml:"memory"`                 // for the identifiers of the window; default 64MiB
+	CredentialMemory     Size     `toml:"credential_memory"`      // for the lives of credentials; default 64MiB
+	Skew                 Duration `toml:"skew"`                   // how far the clocks of two sources may be apart; default 2m
+	MaxCredentialTTL     Duration `toml:"max_credential_ttl"`     // longer lives are a finding; default any
+	SharedAccounts       []string `toml:"shared_accounts"`        // local accounts that several people use
+	HandoffsNeedApproval bool     `toml:"handoffs_need_approval"` // a hand-off between agents without one is a finding
+	ApprovalSteps        int      `toml:"approval_steps"`         // changes that one approval may cover; default 20
 }
 
 // Syslog is one listener of [[syslog]] or [[relp]]. RELP listeners take the
@@ -160,6 +174,15 @@ func (c *Config) fill(has func(path string) bool) {
 	def(&c.Storage.QueueBytes, 64<<20)
 	def(&c.Log.CheckpointInterval, second/4)
 	def(&c.Log.Heartbeat, 60*second)
+	if c.Link.Enabled == nil {
+		yes := true
+		c.Link.Enabled = &yes
+	}
+	def(&c.Link.Window, 900*second)
+	def(&c.Link.Memory, 64<<20)
+	def(&c.Link.CredentialMemory, 64<<20)
+	def(&c.Link.Skew, 120*second)
+	def(&c.Link.ApprovalSteps, 20)
 	if has == nil || !has("syslog") {
 		c.Syslog = defaultListeners(defaultSyslog)
 	}

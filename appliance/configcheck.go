@@ -80,6 +80,16 @@ func (c *Config) checkStorage(b *binder) {
 	}
 	durationBetween(b, "log.checkpoint_interval", l.CheckpointInterval, Duration(20*time.Millisecond), second)
 	durationBetween(b, "log.heartbeat", l.Heartbeat, second, day)
+	durationBetween(b, "link.window", c.Link.Window, second, 7*day)
+	durationBetween(b, "link.skew", c.Link.Skew, second/1000, day)
+	sizeBetween(b, "link.memory", c.Link.Memory, 1<<20, 64<<30)
+	sizeBetween(b, "link.credential_memory", c.Link.CredentialMemory, 1<<20, 64<<30)
+	if c.Link.MaxCredentialTTL < 0 {
+		b.bad("link.max_credential_ttl", "must not be negative")
+	}
+	if c.Link.ApprovalSteps < 1 {
+		b.bad("link.approval_steps", "must be at least 1, got %d", c.Link.ApprovalSteps)
+	}
 }
 
 func (s *Syslog) check(b *binder, path string, networks []string) {

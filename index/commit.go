@@ -96,6 +96,16 @@ func (l *Ledger) finish(j *job, err error) {
 	if j.own != nil {
 		j.own(j.rows[0], err)
 	}
+	for _, r := range j.linked {
+		if err != nil {
+			break
+		}
+		if aerr := l.applyRow(r); aerr != nil {
+			l.log.Error("apply amendment", "seq", r.Seq, "error", aerr)
+		}
+	}
+	clear(j.linked)
+	j.linked = j.linked[:0]
 	if j.batch != nil && j.batch.Done != nil {
 		j.batch.Done(err)
 	}
@@ -122,6 +132,9 @@ func (l *Ledger) write(groups []*group) error {
 			}
 		}
 		c.Events += g.events
+	}
+	if len(c.Blocks) == 0 && len(c.Cursors) == 0 {
+		return nil // a tick that had nothing to state
 	}
 	if groups[0].roll {
 		if err := l.durably(func() error { return l.roll(groups[0].key) }); err != nil {

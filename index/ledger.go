@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"custody/index/chain"
 	"custody/index/seal"
 	"custody/index/store"
 	"custody/ingest"
@@ -40,6 +41,10 @@ type Options struct {
 	CheckpointInterval time.Duration // least time between checkpoints; default 250 ms
 	HeartbeatInterval  time.Duration // longest silence of the log; default 60 s
 	Workers            int           // decode and build workers each; default GOMAXPROCS
+
+	// Link ties records into chains; nil leaves them as the sources told them.
+	// Trusted must be set; Key is the ledger's own.
+	Link *chain.Options
 }
 
 func (o *Options) fill() {
@@ -102,6 +107,11 @@ type Ledger struct {
 	segKey       [16]byte
 	lastReceived int64
 	rollSoon     atomic.Bool // somebody wants the active segment closed
+	linker       *chain.Linker
+	linkRows     []*record.Record
+	owed         []chain.Amendment // to be stated with the next group
+	lookups      chan chain.Lookup
+	found        chan lookedUp
 
 	// of the writer
 	tail      tail
@@ -204,6 +214,9 @@ func Open(opts Options) (_ *Ledger, err error) {
 	l.sealed.Store(l.durable.Load())
 	l.opened, l.openedNext = l.store.Segments(), l.store.Next()
 	if err := l.openIndexes(); err != nil {
+		return nil, err
+	}
+	if err := l.openLinker(); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -337,6 +350,10 @@ func (l *Ledger) Run(ctx context.Context) error {
 	beat, stopBeat := context.WithCancel(ctx)
 	var hearts sync.WaitGroup
 	hearts.Go(func() { l.heartbeat(beat) })
+	if l.linker != nil {
+		hearts.Go(func() { l.tickLinker(beat) })
+		hearts.Go(func() { l.lookUp(beat) })
+	}
 	if err := l.announce(ctx, "start"); err != nil && ctx.Err() == nil {
 		l.log.Error("seal start", "error", err)
 	}
@@ -407,7 +424,7 @@ func (l *Ledger) FingerprintKey() [32]byte { return l.fpKey }
 func (l *Ledger) State(ctx context.Context, kind record.Kind, fill func(*record.Record)) (uint64, error) {
 	now := l.clock().UnixNano()
 	j := l.jobs.Get().(*job)
-	j.used, j.ready, j.batch = 0, make(chan struct{}), nil
+	j.used, j.ready, j.batch, j.tick = 0, make(chan struct{}), nil, false
 	r := j.next()
 	r.Kind = kind
 	r.Received = now

@@ -263,6 +263,24 @@ func amendRecord(r, a *record.Record) {
 		r.Add(f, v, from)
 		return true
 	})
+	// What the amendment settles is no longer missing; what it takes back is.
+	switch {
+	case a.Has(record.RequesterID):
+		r.SetAbsent("requester", "")
+		r.RemoveFinding(record.RequesterMissing)
+	case a.Absent("requester") != "":
+		for f := range record.NumFields {
+			if strings.HasPrefix(f.String(), "requester.") {
+				r.Unset(f)
+			}
+		}
+		r.SetAbsent("requester", a.Absent("requester"))
+	}
+	if a.Has(record.ExecutorID) {
+		r.SetAbsent("executor", "")
+		r.RemoveFinding(record.ExecutorMissing)
+		r.RemoveFinding(record.ExecutorByCredentialOnly)
+	}
 }
 
 // amendable fields are those that state something about the target, not about

@@ -32,6 +32,9 @@ type job struct {
 	ready chan struct{} // closed when decoded
 	// own is called for custody's own rows when they are durable (or never will be).
 	own func(r *record.Record, err error)
+	// linked are rows of the job in which the linker amends earlier ones.
+	linked []*record.Record
+	tick   bool // carries nothing: lets the linker state what a passed window shows
 }
 
 // next hands out an empty record of the job.
@@ -136,7 +139,7 @@ func (b *budget) used() int64 {
 func (l *Ledger) Submit(ctx context.Context, b *ingest.Batch) error {
 	j := l.jobs.Get().(*job)
 	j.batch, j.used, j.ready = b, 0, make(chan struct{})
-	j.own = nil
+	j.own, j.tick = nil, false
 	return l.enqueue(ctx, j, int64(b.Size()+recordBytes*len(b.Lines)))
 }
 
@@ -258,6 +261,7 @@ func (l *Ledger) sequence() {
 		<-first.ready
 		l.slots <- struct{}{} // a place in flight
 		g := &group{jobs: []*job{first}, done: make(chan struct{})}
+		l.stateLinks(first)
 		rows := first.used
 	more:
 		for rows < store.MaxBlockRows {
@@ -359,6 +363,7 @@ func (l *Ledger) cut(g *group, next uint64) uint64 {
 			next++
 		}
 	}
+	l.link(g)
 	g.next = next
 	return next
 }

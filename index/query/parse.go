@@ -315,7 +315,7 @@ func suggest(name string) string {
 // else with quotes, as a suggestion.
 func (p *parser) unknown(name string, pos int) *Error {
 	token := p.bareEnd(pos)
-	quoted := quote(token)
+	quoted := Quote(token)
 	if s := suggest(name); s != "" {
 		return &Error{
 			Pos: pos, Len: len(name), Suggestion: s,
@@ -331,5 +331,5 @@ func (p *parser) unknown(name string, pos int) *Error {
 // suggestQuotes is an error about the token at pos that suggests to quote it.
 func (p *parser) suggestQuotes(pos int, msg string) *Error {
 	token := p.bareEnd(pos)
-	return &Error{Pos: pos, Len: len(token), Msg: msg, Suggestion: quote(token)}
+	return &Error{Pos: pos, Len: len(token), Msg: msg, Suggestion: Quote(token)}
 }

@@ -257,7 +257,7 @@ func genValue(t *rapid.T, r *record.Record, p record.Path) string {
 		writePattern(&b, foldString(string(runes[:from])))
 		b.WriteString(rapid.SampledFrom([]string{"*", strings.Repeat("?", to-from), "*?*"}).Draw(t, "wild"))
 		writePattern(&b, foldString(string(runes[to:])))
-		return rapid.SampledFrom([]string{quote(v), quote(v), ">=" + quote(v), "<" + quote(v), b.String()}).Draw(t, "as")
+		return rapid.SampledFrom([]string{Quote(v), Quote(v), ">=" + Quote(v), "<" + Quote(v), b.String()}).Draw(t, "as")
 	}
 	bare := func() string {
 		var b strings.Builder
@@ -282,7 +282,7 @@ func genValue(t *rapid.T, r *record.Record, p record.Path) string {
 	}
 	quoted := func() string {
 		if s := strings.ToValidUTF8(genText(t, "text"), ""); s != "" {
-			return quote(s)
+			return Quote(s)
 		}
 		return `"7"`
 	}
@@ -318,9 +318,9 @@ func genQuery(t *rapid.T, r *record.Record, depth int) string {
 		})
 		if len(all) > 0 && rapid.Bool().Draw(t, "of the record") {
 			i := rapid.IntRange(0, len(all)-1).Draw(t, "word")
-			return quote(strings.Join(all[i:min(len(all), i+rapid.IntRange(1, 3).Draw(t, "n"))], " "))
+			return Quote(strings.Join(all[i:min(len(all), i+rapid.IntRange(1, 3).Draw(t, "n"))], " "))
 		}
-		return quote(strings.ToValidUTF8(genText(t, "phrase"), ""))
+		return Quote(strings.ToValidUTF8(genText(t, "phrase"), ""))
 	case 2, 3, 4:
 		p := rapid.SampledFrom(someFields).Draw(t, "path")
 		for range 6 { // rather one that is there

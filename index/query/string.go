@@ -72,7 +72,7 @@ func (n *node) writeLeaf(b *strings.Builder) {
 	switch n.op {
 	case opExact:
 		if isAddress(n.path.Field) || !isPlain(n.text) {
-			b.WriteString(quote(n.text))
+			b.WriteString(Quote(n.text))
 		} else {
 			b.WriteString(n.text)
 		}
@@ -99,7 +99,7 @@ func writeRange(b *strings.Builder, r bounds) {
 		if isPlain(text) {
 			return text
 		}
-		return quote(text)
+		return Quote(text)
 	}
 	incl := func(ok bool, yes, no string) string {
 		if ok {
@@ -131,8 +131,8 @@ func isPlainByte(c byte) bool {
 	return isNameByte(c) || c == '@' || c == '/' || c == ':' || c == '-' || c == '+' || c == '%'
 }
 
-// quote writes a value between quotes.
-func quote(s string) string {
+// Quote writes a value between quotes.
+func Quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
 	for i := 0; i < len(s); i++ {

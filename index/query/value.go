@@ -84,7 +84,7 @@ func (p *parser) literal(n *node, text string, pos int, quoted bool) *Error {
 		cidr, err := netip.ParsePrefix(text)
 		if err != nil {
 			e := p.fail(pos, size, "%q is not an address range", text)
-			e.Suggestion = quote(text)
+			e.Suggestion = Quote(text)
 			return e
 		}
 		if cidr.Addr().Is4In6() && cidr.Bits() >= 96 {

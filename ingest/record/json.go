@@ -402,11 +402,52 @@ type Link struct {
 	Candidates []uint64 `json:"candidates,omitempty"`
 }
 
+// DelegationList reads delegation; an element that is damaged is left out.
+func (r *Record) DelegationList() (out []Delegation) {
+	r.Elements(Delegations, func(v, _ string) bool {
+		var d Delegation
+		if json.Unmarshal([]byte(v), &d) == nil {
+			out = append(out, d)
+		}
+		return true
+	})
+	return out
+}
+
+// LinkList reads links; an element that is damaged is left out.
+func (r *Record) LinkList() (out []Link) {
+	r.Elements(Links, func(v, _ string) bool {
+		var k Link
+		if json.Unmarshal([]byte(v), &k) == nil {
+			out = append(out, k)
+		}
+		return true
+	})
+	return out
+}
+
 // AddDelegation appends an element to delegation.
 func (r *Record) AddDelegation(d Delegation, prov string) { r.addObject(Delegations, d, prov) }
 
-// AddLink appends an element to links.
-func (r *Record) AddLink(l Link) { r.addObject(Links, l, "") }
+// AddLink appends an element to links. Relation and method are words of custody's own.
+func (r *Record) AddLink(l Link) {
+	b := make([]byte, 0, 96)
+	b = append(b, `{"to":`...)
+	b = strconv.AppendUint(b, l.To, 10)
+	b = append(append(append(b, `,"relation":"`...), l.Relation...), `","method":"`...)
+	b = append(append(b, l.Method...), '"')
+	if len(l.Candidates) > 0 {
+		b = append(b, `,"candidates":[`...)
+		for i, c := range l.Candidates {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = strconv.AppendUint(b, c, 10)
+		}
+		b = append(b, ']')
+	}
+	r.AddBytes(Links, append(b, '}'), "")
+}
 
 func (r *Record) addObject(f Field, v any, prov string) {
 	var b bytes.Buffer

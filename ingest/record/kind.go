@@ -109,4 +109,6 @@ const (
 	OutsideRequest            = "outside_request"
 	ApprovalOverreach         = "approval_overreach"
 	HandoffUnapproved         = "handoff_unapproved"
+	CredentialShared          = "credential_shared"
+	CredentialTTLExceeded     = "credential_ttl_exceeded"
 )

@@ -274,17 +274,38 @@ func (r *Record) AddFinding(finding string) {
 	r.Add(Findings, finding, "")
 }
 
-// SetAbsent states why a field, or a group of fields ("requester"), is missing.
-// Reason is NotRecorded, NotApplicable, Redacted or NotEstablished.
-func (r *Record) SetAbsent(name, reason string) {
-	r.openAbsence()
-	for i := 0; i < len(r.abs); i += 2 {
-		if r.abs[i] == name {
-			r.abs[i+1] = reason
+// RemoveFinding takes the finding back, where what it states no longer holds.
+func (r *Record) RemoveFinding(finding string) {
+	for i := range r.lists {
+		if r.lists[i].field == Findings && r.lists[i].text == finding {
+			last := len(r.lists) - 1
+			copy(r.lists[i:], r.lists[i+1:])
+			r.lists[last] = value{}
+			r.lists = r.lists[:last]
 			return
 		}
 	}
-	r.abs = append(r.abs, name, reason)
+}
+
+// SetAbsent states why a field, or a group of fields ("requester"), is missing.
+// Reason is NotRecorded, NotApplicable, Redacted or NotEstablished.
+// An empty reason takes the statement back.
+func (r *Record) SetAbsent(name, reason string) {
+	r.openAbsence()
+	for i := 0; i < len(r.abs); i += 2 {
+		if r.abs[i] != name {
+			continue
+		}
+		if reason == "" {
+			r.abs = append(r.abs[:i], r.abs[i+2:]...)
+			return
+		}
+		r.abs[i+1] = reason
+		return
+	}
+	if reason != "" {
+		r.abs = append(r.abs, name, reason)
+	}
 }
 
 // Absent returns the reason why the named field is missing, "" if none is stated.

@@ -1,0 +1,154 @@
+package chain
+
+import (
+	"hash/maphash"
+	"strings"
+
+	"custody/ingest/record"
+)
+
+// who is a principal, apart from the record it was read from. Immutable.
+type who struct {
+	id, typ, kind, name, issuer, tenant string
+	asserted                            bool // rests on nobody's proof
+	rank                                uint8
+}
+
+// Ranks: what a source states about its requester counts more than who executed,
+// and a person more than an account.
+const (
+	rankExecutor = 2 // a person who acted by themselves
+	rankStated   = 4
+)
+
+func rankOf(typ string) uint8 {
+	switch typ {
+	case record.Person:
+		return 2
+	case record.Unknown, "":
+		return 1
+	}
+	return 0
+}
+
+// same reports whether a and b can be one principal: the same identifier, or a
+// short name and an address with that name.
+func same(a, b *who) bool {
+	if a == b || strings.EqualFold(a.id, b.id) {
+		return true
+	}
+	la, da, fa := strings.Cut(a.id, "@")
+	lb, db, fb := strings.Cut(b.id, "@")
+	if fa && fb && da != "" && db != "" {
+		return false
+	}
+	return strings.EqualFold(shortName(la), shortName(lb))
+}
+
+// shortName is the last part of an ARN or a path, and a domain account's name.
+func shortName(id string) string {
+	if i := strings.LastIndexAny(id, `/\`); i >= 0 && i+1 < len(id) {
+		return id[i+1:]
+	}
+	return id
+}
+
+// people interns principals, so that a million records of one person hold one copy.
+type people struct {
+	seed maphash.Seed
+	now  map[uint64]*who
+	old  map[uint64]*who
+	last string // tenant
+}
+
+const maxPeople = 1 << 16
+
+func newPeople() people {
+	return people{seed: maphash.MakeSeed(), now: make(map[uint64]*who)}
+}
+
+func (p *people) intern(w who) *who {
+	var h maphash.Hash
+	h.SetSeed(p.seed)
+	for _, s := range [...]string{w.id, w.typ, w.kind, w.name, w.issuer, w.tenant} {
+		_, _ = h.WriteString(s)
+		_ = h.WriteByte(0xff)
+	}
+	_ = h.WriteByte(w.rank)
+	if w.asserted {
+		_ = h.WriteByte(1)
+	}
+	k := h.Sum64()
+	if have := p.now[k]; have != nil && have.id == w.id {
+		return have
+	}
+	have := p.old[k]
+	if have == nil || have.id != w.id {
+		have = &who{
+			strings.Clone(w.id), strings.Clone(w.typ), strings.Clone(w.kind), strings.Clone(w.name),
+			strings.Clone(w.issuer), strings.Clone(w.tenant), w.asserted, w.rank,
+		}
+	}
+	if len(p.now) >= maxPeople {
+		p.old, p.now = p.now, make(map[uint64]*who)
+	}
+	p.now[k] = have
+	return have
+}
+
+// requesterOf is the requester that the record states, nil when it states none.
+func (p *people) requesterOf(r *record.Record) *who {
+	id := r.Get(record.RequesterID)
+	if id == "" {
+		return nil
+	}
+	typ := r.Get(record.RequesterType)
+	return p.intern(who{
+		id, typ, r.Get(record.RequesterIDKind), r.Get(record.RequesterName), r.Get(record.RequesterIssuer),
+		r.Get(record.RequesterTenant), hasFinding(r, record.RequesterAsserted), rankStated + rankOf(typ),
+	})
+}
+
+// actorOf is the person who acted by themselves, nil when it was none.
+func (p *people) actorOf(r *record.Record) *who {
+	if r.Get(record.ExecutorType) != record.Person {
+		return nil
+	}
+	switch r.Get(record.OutcomeStatus) {
+	case record.Denied, record.Failure:
+		return nil // perhaps only who somebody tried to be
+	}
+	return p.intern(who{
+		r.Get(record.ExecutorID), record.Person, r.Get(record.ExecutorIDKind), r.Get(record.ExecutorName), r.Get(record.ExecutorIssuer),
+		"", r.Get(record.ExecutorAssurance) != record.Authenticated, rankExecutor + rankOf(record.Person),
+	})
+}
+
+func hasFinding(r *record.Record, finding string) bool {
+	found := false
+	r.Elements(record.Findings, func(v, _ string) bool {
+		found = v == finding
+		return !found
+	})
+	return found
+}
+
+// write puts the principal into the record as a requester found through a link.
+func (w *who) write(r *record.Record) {
+	r.Set(record.RequesterID, w.id, "")
+	r.Set(record.RequesterType, w.typ, "")
+	r.Set(record.RequesterIDKind, w.kind, "")
+	r.Set(record.RequesterName, w.name, "")
+	r.Set(record.RequesterIssuer, w.issuer, "")
+	r.Set(record.RequesterTenant, w.tenant, "")
+	r.Set(record.RequesterAssurance, record.Correlated, "")
+}
+
+// text keeps one copy of a short text that repeats, like a tenant.
+func (p *people) text(s string) string {
+	if s == "" || s == p.last {
+		return p.last[:len(s)]
+	}
+	p.last = strings.Clone(s)
+	return p.last
+}
