@@ -57,7 +57,7 @@ var sameFloor = map[string][]string{
 }
 
 // tools are programs beside the product; they may import anything.
-var tools = []string{"custody/appliance/bench"}
+var tools = []string{"custody/appliance/bench", "custody/appliance/scenario"}
 
 func TestFloors(t *testing.T) {
 	for pkg, imports := range imports(t) {

@@ -1,0 +1,87 @@
+package scenario
+
+import (
+	"fmt"
+	"time"
+)
+
+// inside are lines of the host while p works on it as account: sshd, sudo,
+// auditd. They know the account only.
+func (s *story) inside(from, to time.Duration, host, account string, auid int) []*event {
+	w := s.w
+	ses := 100 + w.IntN(9000)
+	var out []*event
+	step := (to - from) / 4
+	for i := range 3 {
+		at := from + step*time.Duration(i+1)
+		command := fmt.Sprintf("/usr/bin/systemctl restart job-%d", w.IntN(90))
+		line := s.auditCommand(at, host, account, auid, ses, command)
+		if i > 0 {
+			line.tied(out[0], CalledBy) // auditd's session number
+		}
+		out = append(out, line, s.sudo(at+40*time.Millisecond, host, account, "root", command))
+	}
+	return out
+}
+
+// A session through a privileged access manager, and nothing of what happened
+// in it: an interval, not actions.
+func pamWrapperOnly(s *story) {
+	p, host := s.person(), s.host()
+	g := s.pam(-1, 0, time.Duration(5+s.w.IntN(40))*time.Minute, p, host, "root")
+	g.start.mustAny("session_wrapper_only")
+	g.end.mustAny("session_wrapper_only")
+}
+
+// The same with the host's own lines, under a shared account. One session only
+// is open, so time, host and account point to one person.
+func pamInside(s *story) {
+	p, host := s.person(), s.host()
+	g := s.pam(-1, 0, 30*time.Minute, p, host, "oracle")
+	s.sshLogin(2*time.Second, host, "oracle", bastion, 2000+s.w.IntN(30000)).by(p).within(g.start).may("link_ambiguous")
+	for _, e := range s.inside(5*time.Minute, 25*time.Minute, host, "oracle", 54321) {
+		e.by(p).within(g.start)
+	}
+}
+
+// Three people on one host as oracle, at once: whose command it was cannot be
+// known while two are in, and can again when one is left.
+func sharedAccount(s *story) {
+	three, host := s.people(3), s.host()
+	kind := s.w.IntN(4)
+	var in []session
+	for i, p := range three {
+		if i > 0 {
+			s.newChain()
+		}
+		g := s.pam(kind, time.Duration(i)*10*time.Minute, time.Duration(60+i*20)*time.Minute, p, host, "oracle")
+		// All three are about the same account: the finding may stand anywhere.
+		g.start.may("shared_account", "session_wrapper_only")
+		g.end.may("shared_account", "session_wrapper_only")
+		in = append(in, g)
+	}
+	s.chain = in[1].start.truth.Chain
+	for _, e := range s.inside(30*time.Minute, 55*time.Minute, host, "oracle", 54321) {
+		e.by(three[1]).ambiguous().mustAny("shared_account")
+	}
+	s.chain = in[2].start.truth.Chain
+	for _, e := range s.inside(85*time.Minute, 96*time.Minute, host, "oracle", 54321) {
+		e.by(three[2]).within(in[2].start).may("shared_account")
+	}
+}
+
+// Two people on one host at the same time with accounts of their own kind:
+// nothing is ambiguous.
+func sameHostOtherAccount(s *story) {
+	two, host := s.people(2), s.host()
+	for i, account := range []string{"oracle", "backup"} {
+		if i > 0 {
+			s.newChain()
+		}
+		g := s.pam(s.w.IntN(4), 0, 40*time.Minute, two[i], host, account)
+		for _, e := range s.inside(5*time.Minute, 30*time.Minute, host, account, 54321+i) {
+			// Both become root on the host.
+			e.by(two[i]).within(g.start).may("shared_account")
+		}
+	}
+}
