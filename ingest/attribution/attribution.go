@@ -34,13 +34,14 @@ type Registry struct {
 	formats  []format
 	mappings []*mapping
 	clock    func() time.Time
+	tells    *names
 }
 
 // New checks the mappings. An error names the mapping and the field.
 func New(opts Options) (*Registry, error) { return newRegistry(opts, builtin()) }
 
 func newRegistry(opts Options, formats []format) (*Registry, error) {
-	g := &Registry{formats: formats, clock: opts.Clock}
+	g := &Registry{formats: formats, clock: opts.Clock, tells: tellingNames()}
 	if g.clock == nil {
 		g.clock = time.Now
 	}
@@ -82,19 +83,41 @@ func (g *Registry) Worker() *Worker {
 // Decode turns one line into one or more records. It calls next for each, which
 // hands out an empty record; the record is complete when next is called again
 // or Decode returns. ID and Seq are left to the caller. Raw shares memory with
-// the line; a line that holds several events (an array of CloudTrail records)
-// gives each its own bytes.
+// the line. Of a line that holds several events each record has a part: in
+// their order all parts together are the line, byte for byte.
 func (w *Worker) Decode(in Input, next func() *record.Record) {
 	e := &w.ev
 	e.open(in)
+	e.decode(next)
+	e.close()
+}
+
+// decode decodes the payload, whatever it is or holds.
+func (e *event) decode(next func() *record.Record) {
 	f, m := e.choose()
-	if f != nil && f.list != nil {
-		if list := f.list(e); list != 0 && e.doc.first(list) != 0 {
-			e.each(f, list, next)
+	if m == nil && (f == nil || f.general && f.unwraps()) && e.unwrap(next) {
+		return
+	}
+	if f == nil && m == nil && !e.pinned() {
+		f = e.fallback()
+	}
+	e.emit(f, m, next)
+}
+
+// emit decodes the payload as one record, or as several if the format finds a list in it.
+func (e *event) emit(f *format, m *mapping, next func() *record.Record) {
+	if f != nil && e.top == root {
+		if f.events != nil && e.eachNested(f, next) {
 			return
 		}
+		if f.list != nil {
+			if list := f.list(e); list != 0 && e.doc.first(list) != 0 {
+				e.each(f, list, next)
+				return
+			}
+		}
 	}
-	e.begin(next(), in.Line.Raw)
+	e.begin(e.hand(next), e.part())
 	e.lineFaults()
 	e.run(f, m)
 }
@@ -117,72 +140,8 @@ func (e *event) open(in Input) {
 		e.env.split(line, e.received, e.src.Zone, true)
 	}
 	e.payload = line[e.env.msg:]
-}
-
-// each decodes the elements of a list as records of their own. What was cut off
-// behind the last whole element becomes a malformed record.
-func (e *event) each(f *format, list int32, next func() *record.Record) {
-	t := &e.doc
-	valid, nul := e.valid, e.nul
-	for n := t.first(list); n != 0; n = t.next(n) {
-		if t.kindOf(n) == kindNone || t.nodes[n].flags&isOpen != 0 {
-			break
-		}
-		raw := t.source(n)
-		e.valid = valid || utf8.Valid(raw)
-		e.nul = nul && bytes.IndexByte(raw, 0) >= 0
-		e.begin(next(), raw)
-		e.inList, e.root = true, n
-		e.lineFaults()
-		if t.kindOf(n) != kindObject || !f.match(e) {
-			if other := e.otherFormat(n); other != nil {
-				e.run(other, nil)
-				continue
-			}
-			e.misfit = "element is not a " + f.name + " event"
-			e.run(nil, nil)
-			e.misfit = ""
-			continue
-		}
-		e.run(f, nil)
-	}
-	if t.err == "" {
-		return
-	}
-	end := t.nodes[list].val + 1
-	for n := t.first(list); n != 0 && t.kindOf(n) != kindNone && t.nodes[n].flags&isOpen == 0; n = t.next(n) {
-		end = t.nodes[n].end
-	}
-	for int(end) < len(t.src) && (t.src[end] == ',' || t.src[end] <= ' ') {
-		end++
-	}
-	if int(end) < len(t.src) {
-		e.valid, e.nul = valid, nul
-		e.begin(next(), t.src[end:])
-		e.lineFaults()
-		e.misfit = "rest of a broken list"
-		e.run(nil, nil)
-		e.misfit = ""
-	}
-}
-
-// otherFormat finds what takes an element of a list that its format does not: some
-// senders batch the events of several products. A pinned format has no other, and
-// general formats, which take anything, are none.
-func (e *event) otherFormat(n int32) *format {
-	if e.pinned() || e.doc.kindOf(n) != kindObject {
-		return nil
-	}
-	for i := range e.g.formats {
-		f := &e.g.formats[i]
-		if f.name == "ecs" || f.name == "json" {
-			break
-		}
-		if f.shape == shapeJSON && f.match(e) {
-			return f
-		}
-	}
-	return nil
+	e.top, e.around = root, e.around[:0]
+	e.unwrapped.reset(e.env.msg)
 }
 
 // run decodes one record with the chosen format or mapping and completes it.
@@ -246,31 +205,48 @@ func (e *event) lineFaults() {
 			e.note(e.env.problem)
 		}
 	}
+	for i := range e.levels[:e.depth] {
+		if v := &e.levels[i]; v.isJSON {
+			e.jsonFaults(&v.doc, v.top, "")
+		}
+	}
 	if e.isJSON {
-		e.jsonFaults(len(l.Raw) - len(e.doc.src))
+		at := ""
+		if e.depth == 0 {
+			at = decimal(len(l.Raw) - len(e.doc.src))
+		}
+		e.jsonFaults(&e.doc, e.root, at)
 	}
 }
 
-// jsonFaults states what is wrong with the event's JSON, which begins at byte
-// base of the line. Faults elsewhere in a list are not the event's.
-func (e *event) jsonFaults(base int) {
-	t := &e.doc
-	if t.err != "" && !e.inList {
-		e.fail(fmt.Sprintf("broken JSON: %s at byte %d", t.err, base+t.at))
+// jsonFaults states what is wrong with the event n of the document t, which
+// begins at the byte base of the line ("" inside another event). Faults
+// elsewhere in a list are not the event's.
+func (e *event) jsonFaults(t *tree, n int32, base string) {
+	where := func(at int) string {
+		if base == "" {
+			return fmt.Sprintf("byte %d of what is inside", at)
+		}
+		from, _ := digits([]byte(base))
+		return fmt.Sprintf("byte %d", from+at)
 	}
-	if v := &t.nodes[e.root]; t.flaw != "" && (!e.inList || t.flawAt >= int(v.val) && t.flawAt < int(v.end)) {
-		e.fail(fmt.Sprintf("broken JSON: %s at byte %d", t.flaw, base+t.flawAt))
+	inList := n != root
+	if t.err != "" && !inList {
+		e.fail("broken JSON: " + t.err + " at " + where(t.at))
+	}
+	if v := &t.nodes[n]; t.flaw != "" && (!inList || t.flawAt >= int(v.val) && t.flawAt < int(v.end)) {
+		e.fail("broken JSON: " + t.flaw + " at " + where(t.flawAt))
 	}
 	if t.dup == 0 {
 		return
 	}
 	end := int32(len(t.nodes))
-	if next := t.nodes[e.root].next; next != 0 {
+	if next := t.nodes[n].next; next != 0 {
 		end = next
 	}
-	for n := e.root; n < end; n++ {
-		if t.nodes[n].flags&isDuplicate != 0 && (!e.inList || t.nodes[n].val < t.nodes[e.root].end) {
-			key := t.keyOf(n)
+	for i := n; i < end; i++ {
+		if t.nodes[i].flags&isDuplicate != 0 && (!inList || t.nodes[i].val < t.nodes[n].end) {
+			key := t.keyOf(i)
 			e.fail("duplicate key " + string(bytes.ToValidUTF8(key[:min(len(key), 64)], []byte("\ufffd"))))
 			return
 		}

@@ -16,7 +16,9 @@ func cloudTrail() format {
 		shape: shapeJSON,
 		match: func(e *event) bool {
 			o := e.root
-			return e.doc.get(o, "eventSource") != 0 && e.doc.get(o, "eventName") != 0 &&
+			// Notifications of S3, SQS and Kinesis have the same members ("aws:s3").
+			src := e.doc.get(o, "eventSource")
+			return src != 0 && !bytes.HasPrefix(e.value(src), []byte("aws:")) && e.doc.get(o, "eventName") != 0 &&
 				(e.doc.get(o, "userIdentity") != 0 || e.doc.get(o, "eventVersion") != 0)
 		},
 		decode: decodeCloudTrail,
@@ -27,7 +29,7 @@ func cloudTrail() format {
 				return 0
 			}
 			c := t.first(n)
-			if c == 0 || t.get(c, "eventSource") == 0 || t.get(c, "eventName") == 0 {
+			if c == 0 || t.get(c, "eventSource") == 0 || t.get(c, "eventName") == 0 || bytes.HasPrefix(e.value(t.get(c, "eventSource")), []byte("aws:")) {
 				return 0
 			}
 			return n

@@ -19,7 +19,12 @@ type envelope struct {
 	demo    string    // the pointer to what marks demo traffic
 	msg     int       // offset of the payload, behind a byte order mark
 	problem string
+	from    origins
 }
+
+// origins are the places of an envelope's values where the event stands inside
+// another one; "" is the header of the line.
+type origins struct{ head, host, app, proc, time string }
 
 // sdParam is one parameter of structured data.
 type sdParam struct {

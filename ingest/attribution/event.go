@@ -24,8 +24,12 @@ type event struct {
 	doc    tree
 	isJSON bool  // doc holds the payload
 	root   int32 // the event's object in doc
-	below  string // where in the line the event stands, when it is not the whole
+	below  string // where in the event its own object stands, when a format looks further in
+	top    int32 // the value that formats are asked about: doc's root, or one element of a list
 	inList bool  // the record is one element of a list
+	// around are the objects that an element of nested lists stands in, outermost first.
+	around []int32
+	unwrapped
 
 	pairs  []pair
 	paired bool // pairs hold the payload
@@ -69,7 +73,7 @@ const (
 
 // begin starts a record for the line or for one element of it.
 func (e *event) begin(r *record.Record, raw []byte) {
-	e.r, e.root, e.inList, e.below = r, root, false, ""
+	e.r, e.root, e.inList, e.below = r, e.top, e.top != root, ""
 	e.when, e.whenProv, e.reqProof, e.noDecide, e.noPolVer = 0, "", fromBody, false, false
 	e.claimed, e.bad = false, false
 	e.buf, e.lists, e.handed, e.handedProv = e.buf[:0], e.lists[:0], e.handed[:0], ""
@@ -85,10 +89,7 @@ func (e *event) begin(r *record.Record, raw []byte) {
 		}
 	}
 	v := &e.env
-	if !v.found {
-		return
-	}
-	if v.pri >= 0 {
+	if v.found && v.pri >= 0 {
 		r.Set(record.SourceSeverity, severities[v.pri&7], "header:PRI")
 		r.Set(record.SourceFacility, facilities[v.pri>>3], "header:PRI")
 	}
@@ -98,8 +99,12 @@ func (e *event) begin(r *record.Record, raw []byte) {
 	if v.demo != "" {
 		r.Set(record.SourceDemo, "true", v.demo)
 	}
-	if v.msg > 0 && len(raw) == len(e.in.Line.Raw) {
-		r.Set(record.MessageOffset, decimal(v.msg), "")
+	if e.head > 0 && len(raw) >= e.head && &raw[0] == &e.in.Line.Raw[0] {
+		r.Set(record.MessageOffset, decimal(e.head), "")
+	}
+	if e.partEnd >= 0 && e.several {
+		e.parts++
+		e.add(record.Attributes, []byte("part="+decimal(e.parts)), "")
 	}
 }
 

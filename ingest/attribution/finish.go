@@ -68,6 +68,9 @@ func (e *event) finish() {
 		(approver == r.Get(record.RequesterID) || approver == r.Get(record.ExecutorID) && !r.Has(record.ApprovalStatus)) {
 		r.AddFinding(record.SelfApproval)
 	}
+	if len(e.path) > 0 || e.depth > 0 {
+		r.MapProv(e.place)
+	}
 }
 
 func absence(known bool) string {

@@ -20,6 +20,14 @@ type format struct {
 	// list returns the array that holds the events when one line holds several,
 	// else 0. May be nil.
 	list func(e *event) int32
+	// events calls yield for each event of a line that holds them in lists inside
+	// lists, in the order of the line, with the objects that it stands in
+	// (e.around, outermost first). Each is then decoded by the format that takes it.
+	// May be nil.
+	events func(e *event, yield func(n int32, around ...int32))
+	// general marks the forms that take almost anything: they are asked only when
+	// no particular format takes what the line holds inside.
+	general bool
 	// guide tells people what the format says and what it leaves out.
 	guide guide
 }
@@ -50,7 +58,8 @@ func builtin() []format {
 
 // choose finds what decodes the payload: a mapping, or a format, or neither.
 func (e *event) choose() (*format, *mapping) {
-	json := e.parseJSON()
+	e.misfit = ""
+	json := e.isJSON || e.parseJSON()
 	switch {
 	case e.src.Mapping != "":
 		for _, m := range e.g.mappings {
@@ -87,18 +96,32 @@ func (e *event) choose() (*format, *mapping) {
 		}
 	}
 	for i := range e.g.formats {
-		if f := &e.g.formats[i]; e.takes(f, json) {
+		if f := &e.g.formats[i]; !f.general && e.takes(f, json) {
 			return f, nil
 		}
 	}
 	return nil, nil
 }
 
+// fallback is the general format that takes the payload.
+func (e *event) fallback() *format {
+	for i := range e.g.formats {
+		if f := &e.g.formats[i]; f.general && e.takes(f, e.isJSON) {
+			return f
+		}
+	}
+	return nil
+}
+
+// unwraps reports whether lines of a general format may hold an event of
+// another: not those that are kept as the text they are.
+func (f *format) unwraps() bool { return f.shape != shapeText }
+
 func (e *event) takes(f *format, json bool) bool {
-	e.root = root
+	e.root = e.top
 	switch f.shape {
 	case shapeJSON:
-		return json && (f.match(e) || f.list != nil && f.list(e) != 0)
+		return json && (f.match(e) || e.top == root && f.list != nil && f.list(e) != 0)
 	case shapePairs:
 		return !json && e.parsePairs() && f.match(e)
 	default:

@@ -20,10 +20,14 @@ func checkRecords(t *testing.T, raw []byte, records []*record.Record) {
 	if len(records) == 0 {
 		t.Fatal("no record")
 	}
+	var parts []byte
 	for _, r := range records {
-		if len(records) == 1 && !bytes.Equal(r.Raw, raw) || !bytes.Contains(raw, r.Raw) {
-			t.Fatalf("raw is not the line: %q", r.Raw)
-		}
+		parts = append(parts, r.Raw...)
+	}
+	if !bytes.Equal(parts, raw) {
+		t.Fatalf("the raws are not the line: %q", parts)
+	}
+	for _, r := range records {
 		if r.Kind != record.KindRecord || r.Time == 0 || r.Received != arrival {
 			t.Fatalf("kind %v, time %d, received %d", r.Kind, r.Time, r.Received)
 		}

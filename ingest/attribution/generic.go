@@ -11,9 +11,10 @@ import (
 func genericJSON() format {
 	table := buildNames(nil)
 	return format{
-		name:  "json",
-		shape: shapeJSON,
-		match: func(*event) bool { return true },
+		name:    "json",
+		general: true,
+		shape:   shapeJSON,
+		match:   func(*event) bool { return true },
 		decode: func(e *event) {
 			e.named(table)
 		},
@@ -25,9 +26,10 @@ func genericJSON() format {
 func genericECS() format {
 	table := buildNames(func(name string) bool { return name == "agent" || strings.HasPrefix(name, "agent.") })
 	return format{
-		name:  "ecs",
-		shape: shapeJSON,
-		match: func(e *event) bool { return e.has("/ecs/version") || e.has("/ecs.version") },
+		name:    "ecs",
+		general: true,
+		shape:   shapeJSON,
+		match:   func(e *event) bool { return e.has("/ecs/version") || e.has("/ecs.version") },
 		decode: func(e *event) {
 			e.noDecide = true
 			e.named(table)
@@ -43,9 +45,10 @@ func genericECS() format {
 func genericPairs() format {
 	table := buildNames(nil)
 	return format{
-		name:  "kv",
-		shape: shapePairs,
-		match: func(e *event) bool { return e.src.Format == "kv" || e.mostlyPairs() },
+		name:    "kv",
+		general: true,
+		shape:   shapePairs,
+		match:   func(e *event) bool { return e.src.Format == "kv" || e.mostlyPairs() },
 		decode: func(e *event) {
 			e.named(table)
 			if e.whenProv == "" && e.leadTime != nil {
@@ -296,7 +299,7 @@ func (e *event) settle() {
 // plainSyslog keeps messages that no format claims: the header's facts and the text.
 func plainSyslog() format {
 	return format{
-		name: "syslog", shape: shapeText,
+		name: "syslog", shape: shapeText, general: true,
 		match:  func(e *event) bool { return e.env.found || e.src.Syslog },
 		decode: func(e *event) { e.noDecide = true },
 	}
@@ -305,7 +308,7 @@ func plainSyslog() format {
 // plainText keeps lines without a header.
 func plainText() format {
 	return format{
-		name: "text", shape: shapeText,
+		name: "text", shape: shapeText, general: true,
 		match:  func(*event) bool { return true },
 		decode: func(e *event) { e.noDecide = true },
 	}

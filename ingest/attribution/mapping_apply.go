@@ -9,12 +9,12 @@ import (
 
 // fits reports whether the payload is of the mapping's kind.
 func (m *mapping) fits(e *event) bool {
-	e.root = root
+	e.root = e.top
 	switch {
 	case m.re != nil:
 		return !e.isJSON && m.re.Match(e.payload)
 	case m.kind == "json":
-		return e.isJSON && e.doc.kindOf(root) == kindObject
+		return e.isJSON && e.doc.kindOf(e.top) == kindObject
 	default:
 		return !e.isJSON && e.parsePairs()
 	}

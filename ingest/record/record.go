@@ -212,6 +212,20 @@ func (r *Record) Prov(f Field) string {
 	return ""
 }
 
+// MapProv replaces the provenance of every value that has one by what to makes of it.
+func (r *Record) MapProv(to func(prov string) string) {
+	for _, vals := range [...][]value{r.vals, r.lists} {
+		for i := range vals {
+			if p := &vals[i].prov; *p != "" {
+				*p = to(*p)
+			}
+		}
+	}
+	if r.timeProv != "" {
+		r.timeProv = to(r.timeProv)
+	}
+}
+
 // RemoveList removes all elements of the list f.
 func (r *Record) RemoveList(f Field) {
 	n := 0
