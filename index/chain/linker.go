@@ -500,6 +500,11 @@ func unsetMissing(r *record.Record) {
 // settle names the members of chains that learnt of their requester late, and
 // tells those that were named too early.
 func (l *Linker) settle() {
+	for i := range l.batch {
+		if c := l.batch[i].c; c != nil {
+			l.named[c.find()] = true
+		}
+	}
 	for c := range l.named {
 		delete(l.named, c)
 		if c = c.find(); c.who == nil || len(c.others) > 0 {
