@@ -13,7 +13,9 @@ import (
 func google() []format {
 	return []format{
 		gcpAudit(),
+		googleWorkspace(),
 		gitHub(),
+		slack(),
 	}
 }
 
