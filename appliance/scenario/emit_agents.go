@@ -27,6 +27,7 @@ type gatewayCall struct {
 	status      int
 	policy      string
 	reason      string
+	session     string // of MCP with the tool's server
 }
 
 func (s *story) gateway(after time.Duration, c gatewayCall) *event {
@@ -36,6 +37,9 @@ func (s *story) gateway(after time.Duration, c gatewayCall) *event {
 	}
 	if c.status == 0 {
 		c.status = 200
+	}
+	if c.session == "" {
+		c.session = w.uuid()
 	}
 	if c.issuer == "" {
 		c.issuer = "https://login." + s.t.domain
@@ -56,7 +60,7 @@ func (s *story) gateway(after time.Duration, c gatewayCall) *event {
 	if c.expires != 0 {
 		o = append(o, "jwt.exp", c.expires)
 	}
-	o = append(o, "mcp.method.name", c.method, "mcp.target", c.target, "mcp.session.id", w.uuid()).with("gen_ai.tool.name", c.tool, "gen_ai.tool.call.id", c.call)
+	o = append(o, "mcp.method.name", c.method, "mcp.target", c.target, "mcp.session.id", c.session).with("gen_ai.tool.name", c.tool, "gen_ai.tool.call.id", c.call)
 	if c.status == 403 {
 		o = append(o, "authz.decision", "deny").with("authz.policy", c.policy, "authz.reason", c.reason, "error", "authorization failed")
 	} else {

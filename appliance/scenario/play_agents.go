@@ -20,10 +20,15 @@ func otelChildrenFirst(s *story) {
 		service: two[0].name, name: "invoke_agent " + two[0].name, trace: trace, span: root, took: 25 * time.Second,
 		attributes: agentAttributes(two[0], "invoke_agent", "gen_ai.conversation.id", conversation, "user.id", p.account, "user.email", p.mail, "gen_ai.request.model", "claude-sonnet-4-5"),
 	}).shows(p).acted(two[0])
+	short := s.w.IntN(3) == 0 // many models number their tool calls
 	for i := range 2 {
+		id := "call_" + s.w.text(16)
+		if short {
+			id = fmt.Sprintf("call_%d", i)
+		}
 		s.span(time.Duration(2+i*4)*time.Second, spanCall{
 			service: two[0].name, name: "execute_tool search", trace: trace, span: s.w.hex(16), parent: root,
-			attributes: agentAttributes(two[0], "execute_tool", "gen_ai.tool.name", "search", "gen_ai.tool.call.id", "call_"+s.w.text(16), "gen_ai.tool.type", "function"),
+			attributes: agentAttributes(two[0], "execute_tool", "gen_ai.tool.name", "search", "gen_ai.tool.call.id", id, "gen_ai.tool.type", "function"),
 		}).by(p).from(top, CalledBy).acted(two[0])
 	}
 	below := s.span(12*time.Second, spanCall{
@@ -106,13 +111,16 @@ func sharedGateway(s *story) {
 	two, agents := s.people(2), s.agents(2)
 	gw := &agent{name: "mcp-gateway", client: "mcp-gateway", sa: "system:serviceaccount:agents:mcp-gateway", aliases: []string{"mcp-gateway", "kubernetes-agents-mcp-gateway", "system:serviceaccount:agents:mcp-gateway"}}
 	k, _ := s.agentLogin(0, gw)
+	session := s.w.uuid()
 	for i := range 2 {
 		if i > 0 {
 			s.newChain()
 		}
 		trace, span := s.w.hex(32), s.w.hex(16)
 		at := 5*time.Second + time.Duration(s.w.IntN(300))*time.Millisecond
-		call := s.callBy(at, two[i], agents[i], trace, span, "crm", "lookup")
+		call := s.gatewayFor(at, two[i], agents[i], gatewayCall{
+			trace: trace, span: span, target: "crm", tool: "lookup", jti: s.w.uuid(), call: "call_" + s.w.text(16), session: session,
+		})
 		s.vaultBy(at+50*time.Millisecond, s.kvRead(&k, "crm/api", traceparent(trace, span)), two[i], call, CalledBy)
 	}
 	s.newChain()

@@ -45,7 +45,7 @@ func oktaSupport(s *story) {
 	grant := s.okta(0, oktaEvent{
 		typ: "user.session.impersonation.grant", message: "Grant user session impersonation", actor: oktaUser(admin), session: session,
 		target: array{object{"id", s.t.entra, "type", "Organization", "alternateId", "unknown", "displayName", s.t.name, "detailEntry", nil}},
-	}).shows(admin).did(admin.aliases...)
+	}).by(admin).did(admin.aliases...) // a grant is an approval: whether its giver asked is arguable
 	e := s.okta(10*time.Minute, oktaEvent{
 		typ: "user.session.impersonation.initiate", message: "Initiate impersonation session", actor: support, session: "102" + s.w.text(22),
 		target: array{oktaUser(admin)}, debug: object{"impersonation", "true"},

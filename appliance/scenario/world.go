@@ -107,6 +107,11 @@ var scenarios = []scenario{
 	{"forged_header", 2, forgedHeader},
 	{"detected_source", 2, detectedSource},
 	{"opa_decision", 2, opaDecision},
+	{"background", 6, background},
+	{"aws_service", 2, awsService},
+	{"one_after_the_other", 2, oneAfterTheOther},
+	{"zero_trace", 2, zeroTrace},
+	{"claimed_requester", 2, claimedRequester},
 }
 
 // begin is when the first chain starts.
