@@ -315,6 +315,8 @@ func TestFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
+		"azure_activity",
+		"azure_keyvault",
 		"cef",
 		"cloudtrail",
 		"cyberark",

@@ -2,5 +2,5 @@ package attribution
 
 // microsoft are the formats of Microsoft clouds.
 func microsoft() []format {
-	return []format{entra()}
+	return []format{entra(), azureKeyVault(), azureActivity()}
 }
