@@ -319,6 +319,7 @@ func TestFormats(t *testing.T) {
 		"azure_keyvault",
 		"cef",
 		"cloudtrail",
+		"conjur",
 		"cyberark",
 		"ecs",
 		"entra",
@@ -338,6 +339,7 @@ func TestFormats(t *testing.T) {
 		"teleport",
 		"text",
 		"vault",
+		"wallix",
 	}
 	if got := g.Formats(); !slices.Equal(got, want) {
 		t.Errorf("%v", got)

@@ -275,7 +275,13 @@ func (v *envelope) split3164(line []byte, i int, received int64, zone *time.Loca
 // payloadStarts reports whether b begins what some senders put right behind the
 // host, where RFC 5424 has an APP-NAME and RFC 3164 a tag.
 func payloadStarts(b []byte) bool {
-	for _, p := range [...]string{`{"`, "CEF:", "LEEF:", "<syslog>", "%CYBERARK:"} {
+	if len(b) == 0 || bytes.IndexByte([]byte("{CL<%["), b[0]) < 0 {
+		return false
+	}
+	for _, p := range [...]string{
+		`{"`, "CEF:", "LEEF:", "<syslog>", "%CYBERARK:", "[wabaudit]", "[wabauth]", "[SSH Session]", "[RDP Session]", "[VNC Session]", "[Web Session]",
+		"[Vault Activity]", "[sshproxy]", "[rdpproxy]", "[[SecretServer]]",
+	} {
 		if len(b) > len(p) && string(b[:len(p)]) == p {
 			return true
 		}

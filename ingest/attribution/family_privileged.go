@@ -6,5 +6,8 @@ func privileged() []format {
 		cyberArkJSON(),
 		cyberArkCloud(),
 		cyberArkText(),
+		conjurJSON(),
+		conjurAudit(),
+		wallix(),
 	}
 }

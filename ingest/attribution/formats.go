@@ -146,6 +146,15 @@ func (e *event) parseJSON() bool {
 		second = b[j]
 	}
 	pinned := e.pinned()
+	if pinned && b[i] == '[' { // a tag in brackets is no array, however broken
+		j := i
+		for j < len(b) && (b[j] == '[' || b[j] <= ' ') {
+			j++
+		}
+		if j < len(b) && bytes.IndexByte([]byte(`{]"-0123456789tfn`), b[j]) < 0 {
+			return false
+		}
+	}
 	if !pinned {
 		if b[i] == '{' && second != '"' && second != '}' && second != 0 {
 			return false
