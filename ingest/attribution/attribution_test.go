@@ -328,6 +328,7 @@ func TestFormats(t *testing.T) {
 		"google_workspace",
 		"json",
 		"k8s_audit",
+		"keycloak",
 		"kv",
 		"leef",
 		"mcp_gateway",

@@ -12,6 +12,8 @@ func identity() []format {
 		teleport(),
 		teleportWrapped(),
 		okta(),
+		keycloak(),
+		keycloakJSON(),
 	}
 }
 
@@ -133,4 +135,24 @@ func (e *event) inside(pointer string) bool {
 	}
 	e.root, e.below = n, e.below+pointer
 	return true
+}
+
+// scopeList reads a list of scopes: an array, or text with commas or blanks.
+func (e *event) scopeList(pointer string) (out []string) {
+	n := int32(0)
+	if !e.isPair {
+		n = e.find(pointer)
+	}
+	if n != 0 && e.doc.kindOf(n) == kindArray {
+		for c := e.doc.first(n); c != 0; c = e.doc.next(c) {
+			if v := e.value(c); len(v) > 0 {
+				out = append(out, e.text(v))
+			}
+		}
+		return out
+	}
+	for s := range bytes.FieldsFuncSeq(e.str(pointer), func(c rune) bool { return c == ',' || c == ' ' }) {
+		out = append(out, e.text(s))
+	}
+	return out
 }

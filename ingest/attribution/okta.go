@@ -292,7 +292,7 @@ func (e *event) oktaOnBehalf(op string) {
 	if at != "" && strings.HasPrefix(prov, at) {
 		e.set(record.RequesterName, at+"/displayName")
 	}
-	d := record.Delegation{Principal: r.Get(record.RequesterID), Audience: r.Get(record.ExecutorID), Scopes: e.oktaScopes(oktaDebug + "/grantedScopes")}
+	d := record.Delegation{Principal: r.Get(record.RequesterID), Audience: r.Get(record.ExecutorID), Scopes: e.scopeList(oktaDebug + "/grantedScopes")}
 	e.delegate(d, prov)
 }
 
@@ -333,23 +333,6 @@ func (e *event) oktaTarget(types ...string) string {
 		}
 	}
 	return ""
-}
-
-// oktaScopes reads a list of scopes: an array, or text with commas or blanks.
-func (e *event) oktaScopes(pointer string) (out []string) {
-	n := e.find(pointer)
-	if n != 0 && e.doc.kindOf(n) == kindArray {
-		for c := e.doc.first(n); c != 0; c = e.doc.next(c) {
-			if v := e.value(c); len(v) > 0 {
-				out = append(out, e.text(v))
-			}
-		}
-		return out
-	}
-	for s := range bytes.FieldsFuncSeq(e.str(pointer), func(c rune) bool { return c == ',' || c == ' ' }) {
-		out = append(out, e.text(s))
-	}
-	return out
 }
 
 // oktaAttribute is attribute without the words by which Okta says that there is nothing.

@@ -213,14 +213,14 @@ func (e *event) oktaCredential(op string) {
 
 func (e *event) oktaTokenScopes() {
 	for _, p := range []string{oktaDebug + "/grantedScopes", oktaDebug + "/scopes"} {
-		if s := e.oktaScopes(p); len(s) > 0 {
+		if s := e.scopeList(p); len(s) > 0 {
 			for _, v := range s {
 				e.add(record.AuthorityScopes, []byte(v), p)
 			}
 			break
 		}
 	}
-	for _, s := range e.oktaScopes(oktaDebug + "/requestedScopes") {
+	for _, s := range e.scopeList(oktaDebug + "/requestedScopes") {
 		e.add(record.Attributes, []byte("requested_scope="+s), oktaDebug+"/requestedScopes")
 	}
 }
