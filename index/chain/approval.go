@@ -34,7 +34,15 @@ func (l *Linker) approvalKey(m *member, id string) uint64 {
 func (l *Linker) meetApproval(m *member) {
 	r := m.r
 	state, id := r.Get(record.ApprovalStatus), r.Get(record.ApprovalRequestID)
-	if state == "" || empty(id) {
+	if empty(id) {
+		return
+	}
+	// What was asked for, the answer, and what was done with it are one chain,
+	// unless what was done says by itself to which request it belongs.
+	if state != "" || !m.scoped {
+		l.place(m, l.approvalKey(m, id)+1, ApprovedBy, Identifier)
+	}
+	if state == "" {
 		return
 	}
 	if len(l.approvals) >= maxApprovals {

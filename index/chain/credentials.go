@@ -28,11 +28,17 @@ type cred struct {
 	users   []uint64 // hashes of executors that used it
 	waiting []uint64 // uses that have no requester yet
 	uses    uint32
+	follows uint8
 	asked   bool // looked up in the records, or being looked up
 }
 
 // What a credential takes in memory, measured on amd64 with the map's overhead.
 const credCost = 320
+
+// maxFollows is how many traces one credential brings into the chain in which it
+// was issued. One that serves more was not made for one request: its uses name
+// their requester, and are chains of their own.
+const maxFollows = 8
 
 // maxUsers bounds how many different users of one credential are told apart.
 const maxUsers = 16
@@ -156,6 +162,9 @@ func (l *Linker) meetCredentials(m *member) {
 		case opRevoke, opExpire:
 			k.ended, k.endSeq, k.endHome = r.Time, r.Seq, m.weak
 			m.issued = k
+			if k.brief && k.c != nil && !m.scoped {
+				m.c = join(m.chain(l), k.c)
+			}
 		default:
 			m.cred = k
 			k.uses++
@@ -172,6 +181,9 @@ func (l *Linker) meetCredentials(m *member) {
 		}
 	}
 	if m.issued != nil && (op == opIssue || op == opExchange || op == opRenew) {
+		if op == opRenew && m.issued.c != nil && !m.scoped {
+			m.c = join(m.chain(l), m.issued.c)
+		}
 		m.issued.c = m.chain(l)
 		if c := m.c; len(c.creds) < maxCreds {
 			c.creds = append(c.creds, m.issued)
@@ -191,8 +203,11 @@ func (l *Linker) follow(m *member) {
 	if m.stated && w != nil && !same(m.own, w) {
 		return
 	}
-	if m.scoped && (!m.fresh || w == nil || k.login && m.issued == nil) {
-		return
+	if m.scoped {
+		if !m.fresh || w == nil || k.follows >= maxFollows {
+			return
+		}
+		k.follows++
 	}
 	m.c = join(m.chain(l), k.c)
 }

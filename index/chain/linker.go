@@ -74,6 +74,7 @@ type member struct {
 	own       *who   // requester or person that the record itself shows
 	stated    bool   // own is the record's requester
 	exec      uint64 // hash of the executor
+	aside     bool   // own has a part in the chain, and is not who asked
 
 	to     uint64 // the record it hangs on by identifier
 	method string
@@ -202,9 +203,11 @@ func (l *Linker) meet(m *member) {
 	m.fresh = true
 	m.own = l.people.requesterOf(r)
 	m.stated = m.own != nil
-	if r.Get(record.ApprovalStatus) == "" && m.own == nil {
+	if m.own == nil {
 		m.own = l.people.actorOf(r)
 	}
+	// Who approves or revokes is not who asked for what is approved or revoked.
+	m.aside = bystander(r)
 	if id := r.Get(record.ExecutorID); id != "" {
 		m.exec = maphash.String(l.seed, id)
 	}
@@ -265,7 +268,7 @@ func (l *Linker) meet(m *member) {
 		return
 	}
 	c := m.chain(l)
-	if m.own != nil && r.Get(record.ApprovalStatus) == "" && c.supplies(m.own, r.Seq) {
+	if m.own != nil && !m.aside && c.supplies(m.own, r.Seq) {
 		l.named[c] = true
 	}
 	if m.exec != 0 {
@@ -277,6 +280,21 @@ func (l *Linker) meet(m *member) {
 	if to := r.Get(record.ChainHandoff); to != "" && len(c.handed) < maxHanded {
 		c.handed = append(c.handed, handoff{to: maphash.String(l.seed, to), seq: r.Seq})
 	}
+}
+
+// bystander reports whether the record tells of somebody who deals with what
+// another asked for.
+func bystander(r *record.Record) bool {
+	switch r.Get(record.ApprovalStatus) {
+	case "", "requested":
+	default:
+		return true
+	}
+	switch r.Get(record.CredentialEventOp) {
+	case opRevoke, opExpire:
+		return true
+	}
+	return false
 }
 
 // tie is pass two: what the record hangs on, who asked, and what is doubtful.
@@ -417,7 +435,9 @@ func (l *Linker) tieRetry(m *member, e *evidence) {
 func (l *Linker) conclude(m *member, e *evidence) {
 	r := m.r
 	if !e.open {
-		l.waits(m, e)
+		if !l.contested(m, e) {
+			l.waits(m, e)
+		}
 		return
 	}
 	w, rivals := e.verdict()
@@ -441,6 +461,25 @@ func (l *Linker) conclude(m *member, e *evidence) {
 	default:
 		l.waits(m, e)
 	}
+}
+
+// contested reports whether what the record says of its requester rests on
+// nothing but its word, and what it uses or follows says somebody else.
+func (l *Linker) contested(m *member, e *evidence) bool {
+	if !m.stated || m.own.rank >= rankProven || m.aside || !m.own.asserted {
+		return false
+	}
+	rivals := []supply{{m.own, m.r.Seq}}
+	for _, c := range e.claims[:e.n] {
+		if !same(c.who, m.own) && c.who.rank >= m.own.rank {
+			rivals = append(rivals, c.supply)
+		}
+	}
+	if len(rivals) == 1 {
+		return false
+	}
+	l.ambiguous(m, rivals)
+	return true
 }
 
 func (l *Linker) ambiguous(m *member, rivals []supply) {

@@ -19,6 +19,7 @@ type who struct {
 const (
 	rankExecutor = 2 // a person who acted by themselves
 	rankStated   = 4
+	rankProven   = 8
 )
 
 func rankOf(typ string) uint8 {
@@ -103,9 +104,13 @@ func (p *people) requesterOf(r *record.Record) *who {
 		return nil
 	}
 	typ := r.Get(record.RequesterType)
+	rank, asserted := uint8(rankStated), hasFinding(r, record.RequesterAsserted)
+	if !asserted && r.Get(record.RequesterAssurance) == record.Authenticated {
+		rank = rankProven
+	}
 	return p.intern(who{
 		id, typ, r.Get(record.RequesterIDKind), r.Get(record.RequesterName), r.Get(record.RequesterIssuer),
-		r.Get(record.RequesterTenant), hasFinding(r, record.RequesterAsserted), rankStated + rankOf(typ),
+		r.Get(record.RequesterTenant), asserted, rank + rankOf(typ),
 	})
 }
 
