@@ -108,7 +108,14 @@ func decodeGCP(e *event) {
 		return
 	}
 	g := &gcp{event: e, base: base}
-	e.time("/timestamp", g.at("/timestamp"), "/receiveTimestamp")
+	for _, p := range [...]string{"/timestamp", g.at("/timestamp"), "/receiveTimestamp"} {
+		// BigQuery writes "2026-11-23 14:02:06.417831 UTC".
+		if v := bytes.TrimSuffix(e.str(p), []byte(" UTC")); len(v) > 0 {
+			ns, ok := parseTime(v, nil)
+			e.timeIs(ns, ok, p)
+			break
+		}
+	}
 	e.set(record.SourceOriginalID, "/insertId", "/insert_id")
 	if sev := e.str("/severity"); len(sev) > 0 && e.env.pri < 0 {
 		e.put(record.SourceSeverity, lower(sev), "/severity")
@@ -155,6 +162,9 @@ func (g *gcp) trace() {
 // caller is where the call came from.
 func (g *gcp) caller() {
 	p := g.at("/requestMetadata/callerIp")
+	if !g.has(p) {
+		p = g.at("/requestMetadata/callerIP") // as some forwarders write it
+	}
 	switch ip := g.str(p); {
 	case len(ip) == 0:
 	case bytes.IndexByte(ip, ':') >= 0 || bytes.IndexByte(ip, '.') > 0 && ip[0]-'0' < 10:

@@ -2,6 +2,7 @@ package attribution
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"custody/ingest/record"
@@ -77,7 +78,8 @@ func numbered(s string) bool {
 func gcpAgent(id string) bool {
 	_, rest, ok := strings.Cut(id, "//")
 	domain, _, _ := strings.Cut(rest, "/")
-	return ok && strings.HasPrefix(domain, "agents.") && strings.HasSuffix(domain, ".system.id.goog")
+	return ok && (strings.HasPrefix(domain, "agents.") && strings.HasSuffix(domain, ".system.id.goog") ||
+		domain == "iam.googleapis.com" && strings.Contains(rest, "/workloadIdentityPools/agents.global."))
 }
 
 // gcpName is an identifier without the IAM prefix that says what it is, so that
@@ -267,17 +269,12 @@ func (g *gcp) delegators() (chain []gcpActor, redacted bool) {
 				break
 			}
 		}
-		if a.id == "" {
-			redacted = true
-			if len(chain) == 0 {
-				// Whoever follows is not the one who asked.
-				chain = append(chain, gcpActor{})
-			}
-			continue
-		}
+		// A place is kept for who was withheld: the one behind it is not the one who
+		// asked, and the one before it handed nothing to the one behind.
+		redacted = redacted || a.id == ""
 		chain = append(chain, a)
 	}
-	if len(chain) > 0 && chain[0].id == "" && len(chain) == 1 {
+	if !slices.ContainsFunc(chain, func(a gcpActor) bool { return a.id != "" }) {
 		chain = nil
 	}
 	return chain, redacted

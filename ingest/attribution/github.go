@@ -145,7 +145,8 @@ func (e *event) gitHubTarget(action string) {
 	e.set(record.TargetName, "/name", "/environment_name", "/env_name", "/branch", "/team", "/title")
 	switch {
 	case category == "hook" && set("webhook", "/hook_id"):
-		e.set(record.TargetName, "/config/url")
+		url, _, _ := bytes.Cut(e.str("/config/url"), []byte("?")) // what follows may be a secret
+		e.put(record.TargetName, url, "/config/url")
 	case strings.HasPrefix(category, "integration") && set("github_app", "/integration", "/name", "/integration_id"),
 		(category == "oauth_application" || category == "oauth_authorization" || strings.Contains(verb, "oauth_app")) &&
 			set("oauth_application", "/oauth_application_name", "/oauth_application_id", "/oauth_application"),

@@ -39,6 +39,13 @@ func (e *event) gitHubPrincipals(action string) {
 	r := e.r
 	actor := e.str("/actor")
 	access := strings.ToLower(string(e.str("/programmatic_access_type")))
+	if strings.HasPrefix(action, "git.") && access == "" {
+		// Older events do not say with what: over SSH a key, else some token.
+		access = "token"
+		if string(e.str("/transport_protocol_name")) == "ssh" {
+			access = "key (user/deploy)"
+		}
+	}
 	typ, kind := e.gitHubActor(actor)
 	marked := func(p string) bool { return strings.EqualFold(string(e.str(p)), "true") }
 	if marked("/actor_is_agent") {
