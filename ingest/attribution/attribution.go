@@ -107,7 +107,7 @@ func (e *event) decode(next func() *record.Record) {
 // emit decodes the payload as one record, or as several if the format finds a list in it.
 func (e *event) emit(f *format, m *mapping, next func() *record.Record) {
 	if f != nil && e.top == root {
-		if f.events != nil && e.eachNested(f, next) {
+		if f.nested != nil && e.eachNested(f, next) {
 			return
 		}
 		if f.list != nil {

@@ -28,7 +28,8 @@ type event struct {
 	top    int32 // the value that formats are asked about: doc's root, or one element of a list
 	inList bool  // the record is one element of a list
 	// around are the objects that an element of nested lists stands in, outermost first.
-	around []int32
+	around   []int32
+	aroundAt [2]int // where their own provenance ends in path
 	unwrapped
 
 	pairs  []pair

@@ -20,11 +20,10 @@ type format struct {
 	// list returns the array that holds the events when one line holds several,
 	// else 0. May be nil.
 	list func(e *event) int32
-	// events calls yield for each event of a line that holds them in lists inside
-	// lists, in the order of the line, with the objects that it stands in
-	// (e.around, outermost first). Each is then decoded by the format that takes it.
-	// May be nil.
-	events func(e *event, yield func(n int32, around ...int32))
+	// nested are the names of lists inside lists that hold the events of one line,
+	// outermost first. The objects that an event stands in are in e.around; each
+	// event is decoded by the format that takes it. May be nil.
+	nested [][3]string
 	// general marks the forms that take almost anything: they are asked only when
 	// no particular format takes what the line holds inside.
 	general bool

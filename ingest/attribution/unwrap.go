@@ -137,7 +137,7 @@ func (e *event) each(f *format, list int32, next func() *record.Record) {
 	t := &e.doc
 	e.several = e.several || t.nodes[list].count > 1
 	valid, nul, top, path, end := e.valid, e.nul, e.top, len(e.path), t.nodes[list].val+1
-	e.path = t.pointer(e.path[:e.base], list)
+	e.path = t.pointer(e.path, e.top, list)
 	at := len(e.path)
 	i := 0
 	for n := t.first(list); n != 0; n = t.next(n) {
@@ -179,28 +179,71 @@ func (e *event) element(f *format, n int32, next func() *record.Record, valid, n
 	e.misfit = ""
 }
 
-// eachNested decodes the events that f finds in lists inside lists.
+// eachNested decodes the events that the format finds in lists inside lists:
+// OTLP's resourceSpans, scopeSpans, spans.
 func (e *event) eachNested(f *format, next func() *record.Record) bool {
 	t := &e.doc
-	count := 0
-	f.events(e, func(int32, ...int32) { count++ })
+	valid, nul, path := e.valid, e.nul, len(e.path)
+	count, end := int32(0), int32(0)
+	for _, names := range f.nested {
+		e.nest(names, func(n int32) { count += t.nodes[n].count })
+	}
 	if count == 0 {
 		return false
 	}
 	e.several = e.several || count > 1
-	valid, nul, path, end := e.valid, e.nul, len(e.path), int32(0)
-	f.events(e, func(n int32, around ...int32) {
-		e.path = t.pointer(e.path[:path], n)
-		e.around = append(e.around[:0], around...)
-		end = t.nodes[n].end
-		e.element(nil, n, next, valid, nul)
-	})
+	for _, names := range f.nested {
+		e.nest(names, func(list int32) {
+			at, i := len(e.path), 0
+			for n := t.first(list); n != 0; n = t.next(n) {
+				if t.kindOf(n) == kindNone || t.nodes[n].flags&isOpen != 0 {
+					break
+				}
+				e.path = append(append(e.path[:at], '/'), decimal(i)...)
+				i++
+				end = t.nodes[n].end
+				e.element(nil, n, next, valid, nul)
+			}
+		})
+	}
 	e.path, e.around = e.path[:path], e.around[:0]
 	e.top, e.valid, e.nul = root, valid, nul
-	if t.err == "cut off" {
-		e.restOf(int(end), next)
-	}
+	e.restOf(int(end), next)
 	return true
+}
+
+// nest calls yield for every list of the last of the names, in lists of the names
+// before it, with the objects that the list stands in as e.around and its
+// provenance as e.path.
+func (e *event) nest(names [3]string, yield func(list int32)) {
+	t := &e.doc
+	outer := t.get(root, names[0])
+	if outer == 0 || t.kindOf(outer) != kindArray {
+		return
+	}
+	path := len(e.path)
+	i := 0
+	for a := t.first(outer); a != 0; a = t.next(a) {
+		e.path = append(append(append(append(e.path[:path], '/'), names[0]...), '/'), decimal(i)...)
+		i++
+		middle := t.get(a, names[1])
+		if middle == 0 || t.kindOf(middle) != kindArray {
+			continue
+		}
+		under := len(e.path)
+		j := 0
+		for b := t.first(middle); b != 0; b = t.next(b) {
+			e.path = append(append(append(append(e.path[:under], '/'), names[1]...), '/'), decimal(j)...)
+			j++
+			if list := t.get(b, names[2]); list != 0 && t.kindOf(list) == kindArray {
+				e.around = append(e.around[:0], a, b)
+				e.aroundAt = [2]int{under, len(e.path)}
+				e.path = append(append(e.path, '/'), names[2]...)
+				yield(list)
+			}
+		}
+	}
+	e.path, e.around = e.path[:path], e.around[:0]
 }
 
 // restOf makes a record of what stands behind the last whole event of a broken document.
@@ -223,9 +266,9 @@ func (e *event) restOf(end int, next func() *record.Record) {
 	e.misfit = ""
 }
 
-// pointer appends the JSON Pointer of n to dst.
-func (t *tree) pointer(dst []byte, n int32) []byte {
-	for at := root; at != n; {
+// pointer appends the JSON Pointer from at to n, which stands in it, to dst.
+func (t *tree) pointer(dst []byte, at, n int32) []byte {
+	for at != n {
 		i := 0
 		c := t.first(at)
 		for c != 0 && t.next(c) != 0 && t.next(c) <= n {
@@ -338,7 +381,7 @@ func (e *event) enter(n int32, w *wrapping) bool {
 	prefix := string(e.path)
 	w.fill(e, &env, prefix)
 	if below {
-		e.path = t.pointer(e.path[:e.base], n)
+		e.path = t.pointer(e.path, e.top, n)
 	}
 	if l.text {
 		e.path = append(e.path, '#')

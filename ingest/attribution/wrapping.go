@@ -136,7 +136,7 @@ func (w *wrapping) context(t *tree, c int32, key []byte) {
 func (w *wrapping) fill(e *event, env *envelope, prefix string) {
 	t := &e.doc
 	at := func(n int32) string {
-		return string(t.pointer([]byte(prefix[:e.base]), n))
+		return string(t.pointer([]byte(prefix), e.top, n))
 	}
 	w.around(t, e.top)
 	take := func(to *[]byte, from *string, n int32) {
