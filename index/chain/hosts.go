@@ -129,6 +129,9 @@ func (h *hosts) meet(l *Linker, m *member) {
 	case "end":
 		if i := h.byID[key]; key != 0 && i != nil && i.to == 0 {
 			i.to, i.endSeq = max(r.Time, i.from), r.Seq
+			// A session outlives the window, and its end belongs to its beginning.
+			m.c = join(m.chain(l), i.c)
+			m.to, m.rel, m.method, m.linked = i.seq, RespondsTo, Identifier, true
 			l.expectAt(l.now, check{kind: checkWrapper, at: i})
 		}
 	}

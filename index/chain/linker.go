@@ -268,6 +268,9 @@ func (l *Linker) meet(m *member) {
 		return
 	}
 	c := m.chain(l)
+	// Whoever uses a credential can claim anything beside it: without a trace to
+	// stand on, the claim is about this record alone.
+	m.aside = m.aside || m.own != nil && m.own.rank < rankProven && m.own.asserted && m.cred != nil && !m.scoped
 	if m.own != nil && !m.aside && c.supplies(m.own, r.Seq) {
 		l.named[c] = true
 	}
@@ -466,7 +469,7 @@ func (l *Linker) conclude(m *member, e *evidence) {
 // contested reports whether what the record says of its requester rests on
 // nothing but its word, and what it uses or follows says somebody else.
 func (l *Linker) contested(m *member, e *evidence) bool {
-	if !m.stated || m.own.rank >= rankProven || m.aside || !m.own.asserted {
+	if !m.stated || m.own.rank >= rankProven || !m.own.asserted || bystander(m.r) {
 		return false
 	}
 	rivals := []supply{{m.own, m.r.Seq}}
