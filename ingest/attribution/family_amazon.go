@@ -4,5 +4,9 @@ package attribution
 func amazon() []format {
 	return []format{
 		cloudTrail(),
+		agentCore(),
+		opa(),
+		openFGA(),
+		cedar(),
 	}
 }
