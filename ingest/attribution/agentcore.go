@@ -226,8 +226,14 @@ func (e *event) agentCoreOutcome() {
 	case e.has("/response_payload"):
 		status, prov = record.Success, "/response_payload"
 	}
+	if status == record.Failure || status == record.Denied {
+		if prov == answered {
+			e.set(record.OutcomeDetail, answered)
+		} else {
+			e.set(record.OutcomeDetail, "/error_message", "/body/error", "/body/log", answered)
+		}
+	}
 	if status == record.Failure {
-		e.set(record.OutcomeDetail, "/error_message", "/body/error", "/body/log", answered)
 		for _, v := range [...][]byte{code, log, answer} {
 			if denied, _ := awsDenied(string(v)); denied || refusal(v) {
 				status = record.Denied

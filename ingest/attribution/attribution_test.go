@@ -315,8 +315,10 @@ func TestFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
+		"agentcore",
 		"azure_activity",
 		"azure_keyvault",
+		"cedar",
 		"cef",
 		"cloudtrail",
 		"conjur",
@@ -333,6 +335,8 @@ func TestFormats(t *testing.T) {
 		"leef",
 		"mcp_gateway",
 		"okta",
+		"opa",
+		"openfga",
 		"slack",
 		"sshd",
 		"sudo",

@@ -170,6 +170,15 @@ func decodeCedar(e *event) {
 	}
 	e.cedarDecision(base.response)
 	r.Set(record.EffectChanged, record.No, "") // a decision changes nothing by itself
+	e.actorElsewhere()
+}
+
+// actorElsewhere: an engine that was asked about somebody does not see who acts
+// then; the log of the application does, and a link can tell.
+func (e *event) actorElsewhere() {
+	if !e.r.Has(record.ExecutorID) && e.r.Absent("executor") == "" {
+		e.r.SetAbsent("executor", record.NotEstablished)
+	}
 }
 
 func (e *event) cedarRequest(at string) {
@@ -181,6 +190,9 @@ func (e *event) cedarRequest(at string) {
 			if v := e.str(k.path); len(v) > 0 {
 				e.subject(k.class, v, k.path, "cedarling_claim")
 			}
+		}
+		if e.set(record.CredentialID, "/tokens/access_token/jti", "/tokens/id_token/jti") != nil {
+			e.r.Set(record.CredentialKind, "jwt", "")
 		}
 	}
 	if uid, a := e.cedarEntity(at + "/action"); a.typ != "" {
@@ -230,6 +242,7 @@ func (e *event) cedarContext(at string) {
 			continue
 		}
 		e.requester(class, uid, at+k, fromParam)
+		r.Set(record.RequesterIDKind, "cedar_context", "")
 		if r.Has(record.ExecutorID) {
 			e.delegate(record.Delegation{Principal: r.Get(record.RequesterID), Audience: r.Get(record.ExecutorID)}, at+k)
 		}

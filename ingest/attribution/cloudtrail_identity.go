@@ -212,7 +212,7 @@ func (e *event) awsRole(c *awsCaller) {
 	switch {
 	case strings.Contains(string(e.str(scope+"/issuerType")), "BedrockAgentCore::Runtime"):
 		c.class = record.Agent
-	case e.has(scope), e.has(awsSession+"/ec2RoleDelivery"), isInstance(c.session):
+	case e.has(scope), e.has(awsSession + "/ec2RoleDelivery"), isInstance(c.session):
 		c.class = record.Workload // AWS handed the credentials to the machine itself
 	case strings.Contains(role, serviceRoles):
 		c.class, c.reserved = record.Workload, true

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"net/netip"
 	"strings"
 
 	"custody/ingest/record"
@@ -80,6 +79,7 @@ func decodeOPA(e *event) {
 	e.opaInput()
 	e.opaDecision()
 	r.Set(record.EffectChanged, record.No, "") // a decision changes nothing by itself
+	e.actorElsewhere()
 }
 
 // traceIDs takes ids of W3C Trace Context from two members.
@@ -90,14 +90,6 @@ func (e *event) traceIDs(trace, span string) {
 	if v := bytes.ToLower(e.str(span)); len(v) == 16 && isHex(v) {
 		e.put(record.ChainSpanID, v, span)
 	}
-}
-
-// hostOf is the address without the port.
-func hostOf(v []byte) []byte {
-	if a, err := netip.ParseAddrPort(string(v)); err == nil {
-		return []byte(a.Addr().String())
-	}
-	return v
 }
 
 // opaRevision: one bundle's revision, or name=revision of each.

@@ -102,6 +102,7 @@ func decodeOpenFGA(e *event) {
 		e.executor(record.Workload, v, "/client_id")
 		r.Set(record.ExecutorIDKind, "client_id", "")
 	}
+	e.actorElsewhere()
 }
 
 // openFGARequest: whom the question is about, and which relation to what. The
