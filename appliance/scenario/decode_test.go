@@ -14,7 +14,7 @@ import (
 
 // settled are the formats that have to come out without a fault; what others
 // make of their lines is only logged.
-var settled = []string{"cloudtrail", "gcp_audit", "k8s_audit", "sshd", "sudo", "teleport", "vault"}
+var settled = []string{"cloudtrail", "cyberark", "entra", "gcp_audit", "github", "k8s_audit", "mcp_gateway", "okta", "sshd", "sudo", "teleport", "vault"}
 
 // TestDecodersAgree decodes every line by itself, as its source pins it and
 // with the format detected. What the line itself shows has to come out: its

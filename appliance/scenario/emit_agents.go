@@ -2,7 +2,9 @@ package scenario
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -67,14 +69,32 @@ func (s *story) gateway(after time.Duration, c gatewayCall) *event {
 		o = append(o, "authz.decision", "allow", "authz.policy", "mcp-tools", "authz.policy.version", "12")
 	}
 	o = append(o, "duration", strconv.Itoa(2+w.IntN(300))+"ms")
+	if c.act == nil && w.IntN(3) == 0 {
+		return s.emit("mcp_gateway", after, append(at.AppendFormat(nil, micros), pairsOf(o[6:], "\tinfo\trequest")...))
+	}
 	return s.emit("mcp_gateway", after, text(o))
+}
+
+// pairsOf is o as key=value, values with blanks in quotes, as agent gateways
+// write it unless they are told to write JSON.
+func pairsOf(o object, head string) []byte {
+	b := []byte(head)
+	for i := 0; i+1 < len(o); i += 2 {
+		b = fmt.Appendf(b, " %s=", o[i])
+		if v, ok := o[i+1].(string); ok && strings.ContainsAny(v, " \"=") {
+			b = strconv.AppendQuote(b, v)
+		} else {
+			b = fmt.Append(b, o[i+1])
+		}
+	}
+	return b
 }
 
 // nested is an act claim of RFC 8693: who acts now, and who acted before.
 func nested(actors ...*agent) object {
 	var o object
-	for i := len(actors) - 1; i >= 0; i-- {
-		n := object{"sub", actors[i].client}
+	for _, a := range slices.Backward(actors) {
+		n := object{"sub", a.client}
 		if o != nil {
 			n = append(n, "act", o)
 		}
@@ -182,12 +202,29 @@ func (s *story) envoy(after time.Duration, caller, trace, span, path string, sta
 	})).did(caller)
 }
 
-// spire is a line of the SPIRE server's audit log, in its text form.
-func (s *story) spire(after time.Duration, caller, method, more string) *event {
+// spire is a line of the SPIRE server's audit log, as text or as JSON.
+func (s *story) spire(after time.Duration, caller, method string, more ...string) *event {
 	at := s.clock("spire", after)
-	return s.emit("spire", after, fmt.Appendf(nil,
-		`time="%s" level=info msg="API accessed" authorized_as=agent authorized_via=datastore caller_addr="%s:51244" caller_id="%s" method=%s request_id=%s service=svid.v1.SVID status=success subsystem_name=api type=audit %s`,
-		at.Format(seconds), s.w.inner(), caller, method, s.w.uuid(), more)).did(caller)
+	o := object{
+		"authorized_as", "agent", "authorized_via", "datastore", "caller_addr", s.w.inner() + ":51244", "caller_id", caller, "method", method, "request_id", s.w.uuid(),
+		"service", "svid.v1.SVID", "status", "success", "subsystem_name", "api", "type", "audit",
+	}
+	for _, m := range more {
+		o = append(o, m)
+	}
+	if s.w.IntN(2) == 0 {
+		o = append(o, "level", "info", "msg", "API accessed", "time", at.Format(seconds))
+		return s.emit("spire", after, text(o)).did(caller)
+	}
+	b := fmt.Appendf(nil, `time="%s" level=info msg="API accessed"`, at.Format(seconds))
+	for i := 0; i+1 < len(o); i += 2 {
+		if v := o[i+1].(string); strings.ContainsAny(v, " :/=") || v == "" {
+			b = fmt.Appendf(b, " %s=%q", o[i], v)
+		} else {
+			b = fmt.Appendf(b, " %s=%s", o[i], v)
+		}
+	}
+	return s.emit("spire", after, b).did(caller)
 }
 
 // opa is a decision log of the Open Policy Agent.

@@ -77,6 +77,14 @@ func (s *story) cloudtrail(after time.Duration, c awsCall) *event {
 		o, "eventType", "AwsApiCall", "managementEvent", c.category == "Management", "recipientAccountId", s.t.account,
 		"eventCategory", c.category, "tlsDetails", object{"tlsVersion", "TLSv1.3", "cipherSuite", "TLS_AES_128_GCM_SHA256", "clientProvidedHostHeader", host},
 	)
+	if w.IntN(8) == 0 { // by EventBridge
+		o = object{
+			"version", "0", "id", w.uuid(), "detail-type", "AWS API Call via CloudTrail", "source", "aws." + c.service, "account", s.t.account, "time", at.Format(seconds),
+			"region", "eu-central-1", "resources",
+			array{},
+			"detail", o,
+		}
+	}
 	return s.emit("cloudtrail", after, text(o))
 }
 

@@ -48,6 +48,27 @@ func (s *story) cyberark(after time.Duration, code int, name, extension string) 
 	return s.emit("cyberark", after, fmt.Appendf(b, " vault.%s CEF:0|Cyber-Ark|Vault|14.2.0000|%d|%s|5|%s", s.t.domain, code, name, extension))
 }
 
+// cyberarkJSON is the same through the translator that gives JSON.
+func (s *story) cyberarkJSON(after time.Duration, code, name string, p *person, host, account, client, id string, took time.Duration) *event {
+	at := s.clock("cyberark", after)
+	details := fmt.Sprintf("SessionID=%s;SrcHost=%s;User=%s;DstHost=%s;Protocol=SSH;PSMID=PSMServer;", id, client, account, host)
+	if took > 0 {
+		details += "SessionDuration=" + clockTime(took) + ";"
+	}
+	property := func(name, value string) object { return object{"Name", name, "Value", value} }
+	b := append([]byte("<5>1 "), at.Format(seconds)...)
+	b = append(b, (" vault." + s.t.domain + " ")...)
+	return s.emit("cyberark", after, append(b, text(object{"format", "elastic", "version", "1.0", "syslog", object{"audit_record", object{
+		"Rfc5424", "yes", "Timestamp", at.Format("Jan 02 15:04:05"), "IsoTimestamp", at.Format(seconds), "Hostname", "vault." + s.t.domain, "Vendor", "Cyber-Ark", "Product", "Vault",
+		"Version", "14.2.0000", "MessageID", code, "Desc", name, "Severity", "Info", "Issuer", p.login, "Action", name, "SourceUser", "", "TargetUser", "", "Safe", "Unix-Prod",
+		"File", "Root\\Operating System-UnixSSH-" + host + "-" + account, "Station", client, "Location", "", "Category", "", "RequestId", "", "Reason", "", "ExtraDetails", details,
+		"Message", name, "GatewayStation", "", "CAProperties",
+		object{"CAProperty", array{
+			property("DeviceType", "Operating System"), property("PolicyID", "UnixSSH"), property("UserName", account), property("Address", host),
+		}},
+	}}})...))
+}
+
 // beyondtrust is a line of Privileged Remote Access.
 func (s *story) beyondtrust(after time.Duration, p *person, name, rest string) *event {
 	at := s.clock("beyondtrust", after)
@@ -85,6 +106,11 @@ func (s *story) pam(kind int, begin, end time.Duration, p *person, host, account
 				`cs1Label="Affected User Name" cs1= cs2Label="Safe Name" cs2=Unix-Prod cs3Label="Device Type" cs3=Operating System cs4Label="Database" cs4= `+
 				`cs5Label="Other info" cs5=SessionID\=%s;SrcHost\=%s;User\=%s;DstHost\=%s;Protocol\=SSH;PSMID\=PSMServer; cn1Label="Request Id" cn1= cn2Label="Ticket Id" cn2= msg=%s`,
 				act, p.login, host, account, client, host, account, out.id, client, account, host, act)
+		}
+		if w.IntN(2) == 0 {
+			out.start = s.cyberarkJSON(begin, "300", "PSM Connect", p, host, account, client, out.id, 0)
+			out.end = s.cyberarkJSON(end, "302", "PSM Disconnect", p, host, account, client, out.id, end-begin)
+			break
 		}
 		out.start = s.cyberark(begin, 300, "PSM Connect", ext("PSM Connect"))
 		out.end = s.cyberark(end, 302, "PSM Disconnect", ext("PSM Disconnect"))

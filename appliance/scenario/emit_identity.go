@@ -116,16 +116,39 @@ func (s *story) oktaRevoke(after time.Duration, p *person, session, jti string) 
 	}).shows(p).did(p.aliases...)
 }
 
-// keycloak is an event as Keycloak's logging listener writes it since version 26.
+// keycloak is an event as Keycloak's logging listener writes it: in quotes since
+// version 26, before that only where there is a blank; by itself or inside the
+// server's JSON log.
 func (s *story) keycloak(after time.Duration, typ, client, user, session string, details ...string) *event {
 	w, at := s.w, s.clock("keycloak", after)
+	members := append([]string{
+		"type", typ, "realmId", s.t.entra, "realmName", s.t.name, "clientId", client, "userId", user, "sessionId", session, "ipAddress", w.ip(),
+	}, details...)
+	form := w.IntN(3)
 	var b strings.Builder
-	fmt.Fprintf(&b, `%s DEBUG [org.keycloak.events] (executor-thread-%d) type="%s", realmId="%s", realmName="%s", clientId="%s", userId="%s", sessionId="%s", ipAddress="%s"`,
-		at.Format("2006-01-02 15:04:05,000"), 1+w.IntN(60), typ, s.t.entra, s.t.name, client, user, session, w.ip())
-	for i := 0; i+1 < len(details); i += 2 {
-		fmt.Fprintf(&b, `, %s="%s"`, details[i], details[i+1])
+	for i := 0; i+1 < len(members); i += 2 {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		switch v := members[i+1]; {
+		case form != 1:
+			fmt.Fprintf(&b, "%s=\"%s\"", members[i], v)
+		case strings.Contains(v, " "):
+			fmt.Fprintf(&b, "%s='%s'", members[i], v)
+		default:
+			fmt.Fprintf(&b, "%s=%s", members[i], v)
+		}
 	}
-	return s.emit("keycloak", after, []byte(b.String()))
+	thread := fmt.Sprintf("executor-thread-%d", 1+w.IntN(60))
+	if form == 2 {
+		return s.emit("keycloak", after, text(object{
+			"timestamp", at.Format(nanos), "sequence", 1000 + w.IntN(90000), "loggerClassName", "org.jboss.logging.Logger", "loggerName", "org.keycloak.events", "level", "DEBUG",
+			"message", b.String(), "threadName", thread, "threadId", 40 + w.IntN(60), "mdc",
+			object{},
+			"ndc", "", "hostName", "keycloak-0", "processName", "/usr/lib/jvm/jre/bin/java", "processId", 1,
+		}))
+	}
+	return s.emit("keycloak", after, fmt.Appendf(nil, "%s DEBUG [org.keycloak.events] (%s) %s", at.Format("2006-01-02 15:04:05,000"), thread, b.String()))
 }
 
 // keycloakLogin is a person's login and the code that became a token.

@@ -73,8 +73,8 @@ func codingAgentHalf(s *story) { s.codingSession(s.w.IntN(3)) }
 func spireEnvoy(s *story) {
 	p, a := s.person(), s.agent()
 	node := "spiffe://" + s.t.domain + "/spire/agent/k8s_psat/prod/" + s.w.uuid()
-	s.spire(0, node, "BatchNewX509SVID", fmt.Sprintf(`dns_name= entry_id=%s expires_at="%s" revision_number=0 serial_num=%s spiffe_id="%s" version=`,
-		s.w.uuid(), s.clock("spire", time.Hour).Format(seconds), s.w.pick("123456789", 30), a.spiffe)).loose()
+	s.spire(0, node, "BatchNewX509SVID", "entry_id", s.w.uuid(), "expires_at", s.clock("spire", time.Hour).Format(seconds), "revision_number", "0",
+		"serial_num", s.w.pick("123456789", 30), "spiffe_id", a.spiffe).loose()
 	trace, span := s.w.hex(32), s.w.hex(16)
 	call := s.callBy(10*time.Second, p, a, trace, span, "ledger", "post_entry")
 	status := 200

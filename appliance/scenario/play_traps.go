@@ -102,3 +102,42 @@ func claimedRequester(s *story) {
 	}
 	ask.tied(made, UsesCredential)
 }
+
+// An administrator makes a key for a machine's user. The machine's calls with
+// it are nobody's request: who made a credential is not who uses it.
+func keyForAnother(s *story) {
+	p := s.person()
+	me, user, key := s.sso(p), "ci-export-"+s.w.hex(4), s.w.key("AKIA")
+	made := s.cloudtrail(0, awsCall{
+		identity: s.identity(me), service: "iam", name: "CreateAccessKey", params: object{"userName", user},
+		response: object{"accessKey", object{"userName", user, "accessKeyId", key, "status", "Active", "createDate", s.clock("cloudtrail", 0).Format("Jan 2, 2006, 3:04:05 PM")}},
+	}).shows(p).did(append(me.names(s.t), p.aliases...)...).loose()
+	identity := s.iamUser(user, key)
+	for i := range 3 {
+		s.cloudtrail(time.Duration(2+i*3)*time.Minute, awsCall{
+			identity: identity, service: "s3", name: "PutObject", category: "Data", agent: "aws-cli/2.22.0 md/awscrt#0.23.4 ua/2.0 os/linux#6.8.0 md/arch#x86_64 lang/python#3.12.6",
+			params: object{"bucketName", s.t.name + "-export", "Host", s.t.name + "-export.s3.eu-central-1.amazonaws.com", "key", fmt.Sprintf("daily/%d.csv", i)},
+		}).did("arn:aws:iam::"+s.t.account+":user/"+user, user).tied(made, UsesCredential).loose()
+	}
+}
+
+// A machine gets a token by client credentials and calls with it: the token's
+// subject is the machine.
+func machineToken(s *story) {
+	a, jti := s.agent(), "AT."+s.w.text(43)
+	at := s.clock("okta", 0)
+	grant := s.okta(0, oktaEvent{
+		typ: "app.oauth2.as.token.grant.access_token", message: "OAuth2 access token is granted", actor: oktaApp(a), userAgentless: true,
+		debug: object{"grantType", "client_credentials", "grantedScopes", "mcp:call", "requestedScopes", "mcp:call", "clientAuthType", "private_key_jwt", "clientId", a.client},
+		target: array{object{
+			"id", jti, "type", "access_token", "alternateId", "unknown", "displayName", "Access Token",
+			"detailEntry",
+			object{"expires", at.Add(time.Hour).Format(millis), "subject", a.client, "hash", s.w.text(43)},
+		}},
+	}).did(append([]string{"0oa" + a.name}, a.aliases...)...)
+	trace, span := s.w.hex(32), s.w.hex(16)
+	call := s.gateway(4*time.Second, gatewayCall{
+		subject: a.client, issuer: "https://login." + s.t.domain + "/oauth2/ausagents", client: a.client, jti: jti, scope: "mcp:call", trace: trace, span: span, target: "metrics", tool: "push",
+	}).acted(a).states(a.aliases...).tied(grant, UsesCredential)
+	s.envoy(4100*time.Millisecond, a.spiffe, trace, span, "/metrics.v1.Metrics/Push", 200).tied(call, CalledBy).states(a.aliases...)
+}

@@ -67,8 +67,8 @@ type FindingScore struct {
 	Lost, False []int
 }
 
-// ScenarioScore is the part of one scenario.
-type ScenarioScore struct {
+// PartScore is the score of one scenario.
+type PartScore struct {
 	Name                string
 	Lines, Wrong, Lost  int
 	Requester, Executor Share
@@ -96,8 +96,8 @@ type Report struct {
 	AmbiguousRecall, AmbiguousPrecision Share
 	Lost                                int
 	Findings                            map[string]*FindingScore
-	Scenarios                           []ScenarioScore
-	scenarios                           map[string]*ScenarioScore
+	Scenarios                           []PartScore
+	scenarios                           map[string]*PartScore
 }
 
 // shown is how many wrong attributions are listed.
@@ -106,7 +106,7 @@ const shown = 20
 // Score compares what got says of every line with the truth. It takes time and
 // memory in proportion to the stream.
 func Score(s *Stream, got func(line int) Got) *Report {
-	r := &Report{Seed: s.Seed, Lines: len(s.Lines), Findings: map[string]*FindingScore{}, scenarios: map[string]*ScenarioScore{}}
+	r := &Report{Seed: s.Seed, Lines: len(s.Lines), Findings: map[string]*FindingScore{}, scenarios: map[string]*PartScore{}}
 	pairs := newPairs()
 	anyOf := anyFindings(s)
 	for i := range s.Lines {
@@ -143,10 +143,10 @@ func Score(s *Stream, got func(line int) Got) *Report {
 	return r
 }
 
-func (r *Report) scenario(name string) *ScenarioScore {
+func (r *Report) scenario(name string) *PartScore {
 	sc := r.scenarios[name]
 	if sc == nil {
-		sc = &ScenarioScore{Name: name}
+		sc = &PartScore{Name: name}
 		r.scenarios[name] = sc
 	}
 	return sc
@@ -200,7 +200,7 @@ func WrongExecutor(t *Truth, g Got) string {
 	return "something else acted"
 }
 
-func (r *Report) principals(s *Stream, i int, g Got, sc *ScenarioScore) {
+func (r *Report) principals(s *Stream, i int, g Got, sc *PartScore) {
 	l := &s.Lines[i]
 	t := &l.Truth
 	wrong := func(role, name, truth, why string) {
@@ -234,7 +234,7 @@ func (r *Report) principals(s *Stream, i int, g Got, sc *ScenarioScore) {
 	}
 }
 
-func (r *Report) ambiguity(t *Truth, g Got, sc *ScenarioScore) {
+func (r *Report) ambiguity(t *Truth, g Got, sc *PartScore) {
 	if t.Ambiguous {
 		r.AmbiguousRecall.count(g.Ambiguous)
 		sc.Ambiguous.count(g.Ambiguous)
@@ -290,7 +290,7 @@ func anyFindings(s *Stream) map[chainFinding]*anyFinding {
 	return out
 }
 
-func (r *Report) findings(i int, t *Truth, g Got, sc *ScenarioScore, anyOf map[chainFinding]*anyFinding) {
+func (r *Report) findings(i int, t *Truth, g Got, sc *PartScore, anyOf map[chainFinding]*anyFinding) {
 	for _, f := range t.Must {
 		has := slices.Contains(g.Findings, f)
 		r.finding(f).Recall.count(has)

@@ -112,6 +112,8 @@ var scenarios = []scenario{
 	{"one_after_the_other", 2, oneAfterTheOther},
 	{"zero_trace", 2, zeroTrace},
 	{"claimed_requester", 2, claimedRequester},
+	{"key_for_another", 2, keyForAnother},
+	{"machine_token", 2, machineToken},
 }
 
 // begin is when the first chain starts.
