@@ -316,6 +316,7 @@ func TestFormats(t *testing.T) {
 	}
 	want := []string{
 		"agentcore",
+		"auth0",
 		"azure_activity",
 		"azure_keyvault",
 		"cedar",

@@ -14,6 +14,7 @@ func identity() []format {
 		okta(),
 		keycloak(),
 		keycloakJSON(),
+		auth0(),
 	}
 }
 
@@ -124,7 +125,9 @@ func (e *event) inner(i int) bool {
 }
 
 // innerFaults states what is wrong with the JSON that inner found.
-func (e *event) innerFaults() { e.jsonFaults(&e.doc, e.root, decimal(len(e.in.Line.Raw)-len(e.doc.src))) }
+func (e *event) innerFaults() {
+	e.jsonFaults(&e.doc, e.root, decimal(len(e.in.Line.Raw)-len(e.doc.src)))
+}
 
 // inside makes the object at the pointer the event; what is read then keeps its
 // whole pointer in the provenance.
