@@ -131,9 +131,9 @@ func decodeGCP(e *event) {
 	e.put(record.EffectSystem, []byte(g.service), g.at("/serviceName"))
 	g.caller()
 	g.target()
-	g.principals()
 	g.authorization()
 	g.outcome()
+	g.principals()
 	g.changed()
 	g.credential()
 	g.services()
@@ -373,6 +373,10 @@ func (g *gcp) outcome() {
 		r.Set(record.OutcomeStatus, record.Failure, p)
 		if r.Get(record.DecisionEffect) == record.Deny {
 			r.Set(record.OutcomeStatus, record.Denied, r.Prov(record.DecisionEffect))
+		} else if strings.Contains(g.method, "SecurityTokenService") && strings.Contains(r.Get(record.OutcomeDetail), "rejected") {
+			// A provider's condition said no: that is INVALID_ARGUMENT there.
+			r.Set(record.OutcomeStatus, record.Denied, g.at("/status/message"))
+			r.Set(record.DecisionEffect, record.Deny, g.at("/status/message"))
 		}
 	case r.Get(record.DecisionEffect) == record.Deny:
 		r.Set(record.OutcomeStatus, record.Denied, r.Prov(record.DecisionEffect))

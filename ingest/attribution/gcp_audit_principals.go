@@ -116,17 +116,22 @@ func (g *gcp) principals() {
 	if who.typ == record.Person {
 		// Where an agent is in the chain of a person, it acts with the person's
 		// consent: the person asked, the agent acted.
-		for i := len(chain) - 1; i >= 0; i-- {
-			if chain[i].typ == record.Agent {
+		for _, c := range slices.Backward(chain) {
+			if c.typ == record.Agent {
 				g.person(who)
-				g.execute(chain[i])
+				g.execute(c)
 				g.hand(append([]gcpActor{who}, chain...), "")
 				return
 			}
 		}
 	}
 	g.execute(who)
+	// A credential that was not accepted proves nobody.
+	g.claimed = string(g.member("/status/code")) == "16" ||
+		strings.Contains(g.method, "SecurityTokenService") && r.Get(record.OutcomeStatus) != record.Success
 	switch {
+	case g.claimed:
+		r.SetAbsent("requester", record.NotEstablished)
 	case len(chain) > 0 && chain[0].typ == record.Person:
 		g.person(chain[0])
 	case redacted && len(chain) == 0 || len(chain) > 0:
@@ -162,7 +167,7 @@ func (g *gcp) authenticated() gcpActor {
 	r := g.r
 	const auth = "/authenticationInfo"
 	const subject, mapped = auth + "/principalSubject", "/metadata/mapped_principal"
-	if v := g.member(mapped); len(v) > 0 && g.short == "ExchangeToken" {
+	if v := g.member(mapped); len(v) > 0 && strings.Contains(g.method, "SecurityTokenService") {
 		// The subject is the other identity provider's; this is the same principal as IAM names it.
 		g.put(record.ExecutorName, g.member(subject), g.at(subject))
 		return g.actor(v, g.at(mapped))
@@ -179,8 +184,8 @@ func (g *gcp) authenticated() gcpActor {
 			continue
 		}
 		a := g.actor(v, g.at(p))
-		if g.short == "ExchangeToken" && a.typ == record.Unknown && strings.Contains(r.Get(record.TargetID), "/workloadIdentityPools/") {
-			a.typ = record.Workload
+		if strings.Contains(g.method, "SecurityTokenService") && a.typ != record.Agent && strings.Contains(r.Get(record.TargetID), "/workloadIdentityPools/") {
+			a.typ, a.kind = record.Workload, "gcp_subject" // whatever the other provider calls it
 		}
 		// The subject says more where the email is only the account of an agent.
 		if s := g.member(subject); p != subject && gcpAgent(string(s)) {

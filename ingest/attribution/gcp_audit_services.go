@@ -20,6 +20,11 @@ func (g *gcp) services() {
 		g.approval()
 	case g.service == "aiplatform.googleapis.com":
 		g.vertex()
+	case g.method == "cloudsql.instances.query":
+		// The database's own audit: who signed in to it.
+		g.fill(record.ExecutorLocalAccount, "/request/user")
+		g.attribute("command", g.at("/request/command"))
+		g.fill(record.ChainSessionID, "/request/databaseSessionId")
 	case workspaceService(g.service):
 		g.workspace()
 	}
@@ -243,9 +248,16 @@ func (g *gcp) workspace() {
 			r.Set(record.TargetType, "user", "")
 		case "GROUP_EMAIL", "group_email", "group_id":
 			g.put(record.TargetName, v, p)
+		case "client_id":
+			g.put(record.TargetID, v, p)
+			g.put(record.CredentialAudience, v, p)
+			r.Set(record.TargetType, "oauth_client", "")
+		case "scope":
+			at := g.at(event+"/parameter/") + decimal(i) + "/multiStrValue"
+			g.list(record.AuthorityScopes, at)
 		case "login_failure_type", "failure_type":
 			g.put(record.OutcomeCode, v, p)
-		case "login_type", "login_challenge_method", "is_suspicious", "is_second_factor", "app_name", "client_id":
+		case "login_type", "login_challenge_method", "is_suspicious", "is_second_factor", "app_name":
 			if len(v) == 0 {
 				continue
 			}
@@ -253,6 +265,15 @@ func (g *gcp) workspace() {
 		}
 	}
 	switch low := strings.ToLower(g.short); {
+	case low == "granttoken", low == "revoketoken":
+		op := "issue"
+		if low == "revoketoken" {
+			op = "revoke"
+		}
+		r.Set(record.CredentialEventOp, op, g.at("/methodName"))
+		r.Set(record.CredentialKind, "google_oauth_grant", "")
+		r.Set(record.CredentialIssuer, "google", "")
+		r.Set(record.EffectChanged, record.Yes, g.at("/methodName"))
 	case strings.HasPrefix(low, "loginfailure"):
 		r.Set(record.OutcomeStatus, record.Denied, g.at("/methodName"))
 		r.Set(record.EffectChanged, record.No, g.at("/methodName"))

@@ -92,7 +92,7 @@ func (e *event) gitHubPrincipals(action string) {
 	case strings.Contains(access, "user-to-server"), strings.Contains(access, "oauth"):
 		e.gitHubPerson(actor, "/actor", fromLogin)
 		e.set(record.RequesterName, "/external_identity_nameid", "/external_identity_username")
-		kind = e.gitHubApp(actor)
+		kind = e.gitHubApp(action, access, actor)
 	case strings.Contains(access, "key"):
 		// "Public Key (User/Deploy)": the actor of a deploy key is who once added it.
 		if !strings.Contains(access, "deploy") {
@@ -131,7 +131,11 @@ func (e *event) gitHubPerson(login []byte, prov string, how proof) {
 
 // gitHubApp makes the app that holds a person's token the executor, as far as
 // the log names it, and returns the kind of the executor's identifier.
-func (e *event) gitHubApp(actor []byte) string {
+// Where the event is about an app, that one is not the one that acted.
+func (e *event) gitHubApp(action, access string, actor []byte) string {
+	about := strings.HasPrefix(action, "integration") || strings.HasPrefix(action, "oauth") || strings.Contains(action, "oauth_app") ||
+		strings.Contains(action, "integration") || strings.HasPrefix(action, "marketplace")
+	oauth := strings.Contains(access, "oauth")
 	for _, p := range [...]struct{ pointer, kind string }{
 		{"/integration", "github_app"},
 		{"/oauth_application_name", "github_oauth_app"},
@@ -140,7 +144,7 @@ func (e *event) gitHubApp(actor []byte) string {
 		{"/oauth_application_id", "github_oauth_app_id"},
 	} {
 		v := e.str(p.pointer)
-		if len(v) == 0 || string(v) == "0" {
+		if len(v) == 0 || string(v) == "0" || about && p.kind != "github_client_id" || oauth != strings.Contains(p.kind, "oauth") && p.kind != "github_client_id" {
 			continue
 		}
 		typ := record.Workload
