@@ -100,7 +100,12 @@ func empty(id string) bool {
 	case "", "-", "0", "none", "null", "unknown", "N/A", "n/a", "undefined", "unset":
 		return true
 	}
-	return strings.Trim(id, "0-") == ""
+	for i := range len(id) {
+		if id[i] != '0' && id[i] != '-' {
+			return false
+		}
+	}
+	return true
 }
 
 // credKey is the hash of a credential's identifier. It is the same in every
