@@ -495,11 +495,11 @@ func (l *Ledger) Amend(ctx context.Context, target uint64, fill func(*record.Rec
 
 // applyRow brings a durable amendment into the overlay.
 func (l *Ledger) applyRow(r *record.Record) error {
-	c, err := record.Parse(r.AppendJSON(nil)) // a copy that outlives the job
-	if err != nil {
+	c := newAmendment(r) // a copy that outlives the job
+	if _, err := record.Parse(c.bytes); err != nil {
 		return fmt.Errorf("apply amendment: %w", err)
 	}
-	for _, about := range c.List(record.About) {
+	for _, about := range r.List(record.About) {
 		if target, err := strconv.ParseUint(about, 10, 64); err == nil {
 			l.overlay.addAmendment(target, c)
 		}

@@ -17,11 +17,11 @@ import (
 // Safe for concurrent use.
 type overlay struct {
 	mu    sync.RWMutex
-	amend map[uint64][]*record.Record // target seq → amendments in seq order
+	amend map[uint64][]*amendment // target seq → amendments in seq order
 	masks map[uint64][]mask
 	dirty []uint64 // targets, ascending
 
-	orphans []*record.Record // amendments of which a target has expired
+	orphans []*amendment // amendments of which a target has expired
 	fresh   []uint64         // targets of amendments that came since freshTargets was called
 
 	erasing sync.Mutex // one erasure at a time; held until it is stated
@@ -46,7 +46,7 @@ func (m *mask) apply(r *record.Record) []seal.Unit {
 }
 
 func newOverlay() *overlay {
-	return &overlay{amend: make(map[uint64][]*record.Record), masks: make(map[uint64][]mask), owed: make(map[uint64]debt)}
+	return &overlay{amend: make(map[uint64][]*amendment), masks: make(map[uint64][]mask), owed: make(map[uint64]debt)}
 }
 
 func (o *overlay) mark(target uint64) {
@@ -55,11 +55,37 @@ func (o *overlay) mark(target uint64) {
 	}
 }
 
-func (o *overlay) addAmendment(target uint64, r *record.Record) {
+// amendment is a row that amends others, as its canonical bytes: there may be
+// very many of them, and hardly any is read.
+type amendment struct {
+	seq   uint64
+	bytes []byte
+}
+
+func newAmendment(r *record.Record) *amendment { return &amendment{r.Seq, r.AppendJSON(nil)} }
+
+// row parses the amendment; its bytes are custody's own, so that it does not fail.
+func (a *amendment) row() *record.Record {
+	r, err := record.Parse(a.bytes)
+	if err != nil {
+		return &record.Record{Kind: record.KindAmendment, Seq: a.seq}
+	}
+	return r
+}
+
+func rowsOf(list []*amendment) []*record.Record {
+	out := make([]*record.Record, 0, len(list))
+	for _, a := range list {
+		out = append(out, a.row())
+	}
+	return out
+}
+
+func (o *overlay) addAmendment(target uint64, r *amendment) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, have := range o.amend[target] {
-		if have.Seq == r.Seq {
+		if have.seq == r.seq {
 			return
 		}
 	}
@@ -87,14 +113,13 @@ func (o *overlay) addMasks(targets []uint64, m mask, cuts map[uint64]*cut) {
 	// What an amendment says of its target is masked with the row that says it.
 	for _, t := range o.dirty {
 		for i, a := range o.amend[t] {
-			c := cuts[a.Seq]
+			c := cuts[a.seq]
 			if c == nil {
 				continue
 			}
-			if masked, err := record.Parse(a.AppendJSON(nil)); err == nil {
-				c.apply(masked)
-				o.amend[t][i] = masked
-			}
+			masked := a.row()
+			c.apply(masked)
+			o.amend[t][i] = newAmendment(masked)
 		}
 	}
 }
@@ -103,7 +128,7 @@ func (o *overlay) addMasks(targets []uint64, m mask, cuts map[uint64]*cut) {
 func (o *overlay) amendments(target uint64) []*record.Record {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	return slices.Clone(o.amend[target])
+	return rowsOf(o.amend[target])
 }
 
 // freshTargets returns the targets of amendments that came since the last call.
@@ -125,7 +150,7 @@ func (o *overlay) orphan(target uint64) {
 
 func (o *overlay) dropTarget(t uint64) {
 	for _, a := range o.amend[t] {
-		if !slices.ContainsFunc(o.orphans, func(have *record.Record) bool { return have.Seq == a.Seq }) {
+		if !slices.ContainsFunc(o.orphans, func(have *amendment) bool { return have.seq == a.seq }) {
 			o.orphans = append(o.orphans, a)
 		}
 	}
@@ -136,7 +161,7 @@ func (o *overlay) dropTarget(t uint64) {
 func (o *overlay) orphaned() []*record.Record {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	return slices.Clone(o.orphans)
+	return rowsOf(o.orphans)
 }
 
 // touches reports whether a row in [from, to] has something in the overlay.
@@ -201,8 +226,8 @@ func (o *overlay) drop(rows []uint64) {
 		o.dropTarget(t)
 		o.unmark(t)
 	}
-	o.orphans = slices.DeleteFunc(o.orphans, func(a *record.Record) bool {
-		_, gone := slices.BinarySearch(rows, a.Seq)
+	o.orphans = slices.DeleteFunc(o.orphans, func(a *amendment) bool {
+		_, gone := slices.BinarySearch(rows, a.seq)
 		return gone
 	})
 }
@@ -240,7 +265,7 @@ func (o *overlay) apply(r *record.Record) bool {
 		m.apply(r)
 	}
 	for _, a := range amend {
-		amendRecord(r, a)
+		amendRecord(r, a.row())
 	}
 	return true
 }
