@@ -127,6 +127,38 @@ func entraGraph(s *story) {
 	}
 }
 
+// An agent identity of Entra gets a token for Alice, without her being there,
+// and reads with it. The agent acted, she is whom it acts for.
+func entraAgent(s *story) {
+	p, app, uti := s.person(), s.w.uuid(), s.w.text(22)
+	name, parent, correlation := "Mail triage agent", s.w.uuid(), s.w.uuid()
+	at, ip := s.clock("entra", 0), s.w.ip()
+	in := s.emit("entra", 0, text(object{
+		"time", at.Format("2006-01-02T15:04:05.0000000Z"), "resourceId", "/tenants/" + s.t.entra + "/providers/Microsoft.aadiam", "operationName", "Sign-in activity",
+		"operationVersion", "1.0", "category", "NonInteractiveUserSignInLogs", "tenantId", s.t.entra, "resultType", "0", "resultSignature", "None", "durationMs", 0,
+		"callerIpAddress", ip, "correlationId", correlation, "identity", p.full, "Level", 4, "location", "DE",
+		"properties",
+		object{
+			"id", s.w.uuid(), "createdDateTime", at.Format("2006-01-02T15:04:05.0000000+00:00"), "userDisplayName", p.full, "userPrincipalName", p.mail, "userId", p.entra,
+			"appId", app, "appDisplayName", name, "ipAddress", ip, "status",
+			object{"errorCode", 0},
+			"clientAppUsed", "", "deviceDetail",
+			object{"deviceId", "", "operatingSystem", ""},
+			"location",
+			object{"city", "Frankfurt", "state", "Hessen", "countryOrRegion", "DE"},
+			"correlationId", correlation, "conditionalAccessStatus", "notApplied",
+			"appliedConditionalAccessPolicies",
+			array{},
+			"isInteractive", false, "tokenIssuerType", "AzureAD", "authenticationRequirement", "singleFactorAuthentication",
+			"uniqueTokenIdentifier", uti, "incomingTokenType", "none", "resourceDisplayName", "Microsoft Graph", "resourceId", "00000003-0000-0000-c000-000000000000",
+			"agent",
+			object{"agentType", "agentIdentity", "parentAppId", parent, "agentSubjectType", "notAgentic", "agentSubjectParentId", ""},
+			"resourceTenantId", s.t.entra, "homeTenantId", s.t.entra, "userType", "Member", "crossTenantAccessType", "none",
+		},
+	})).shows(p).did(app, name)
+	s.graphCall(8*time.Second, uti, app, p.entra, "GET", "me/messages").shows(p).from(in, UsesCredential).did(app, name)
+}
+
 // Through the gateway Alice's agent works on GitHub with a token of its app.
 // GitHub logs the SHA-256 of the token, and so does the gateway.
 func githubToken(s *story) {

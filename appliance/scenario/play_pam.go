@@ -85,3 +85,16 @@ func sameHostOtherAccount(s *story) {
 		}
 	}
 }
+
+// A login with a certificate, whose id names the person; the rest of the host's
+// lines know the shared account only.
+func sshCertificate(s *story) {
+	p, host, from, port := s.person(), s.host(), s.w.ip(), 30000+s.w.IntN(30000)
+	pid := 2000 + s.w.IntN(30000)
+	in := s.sshd(0, host, pid, fmt.Sprintf("Accepted publickey for oracle from %s port %d ssh2: ED25519-CERT SHA256:%s ID %s (serial %d) CA ED25519 SHA256:%s",
+		from, port, s.w.text(43), p.mail, 1+s.w.IntN(90000), s.w.text(43))).shows(p).did("oracle").states("oracle").may("session_wrapper_only")
+	for _, e := range s.inside(4*time.Minute, 16*time.Minute, host, "oracle", 54321) {
+		e.by(p).within(in)
+	}
+	s.sshd(20*time.Minute, host, pid, fmt.Sprintf("Disconnected from user oracle %s port %d", from, port)).by(p).within(in).did("oracle").states("oracle").may("session_wrapper_only")
+}

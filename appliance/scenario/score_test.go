@@ -2,6 +2,8 @@ package scenario
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"slices"
@@ -260,4 +262,67 @@ func BenchmarkGenerate(b *testing.B) {
 	for b.Loop() {
 		Generate(1, 1000)
 	}
+}
+
+// What is said to be known through another line is in the bytes of both: an
+// identifier that only few chains have.
+func TestLinksAreInTheBytes(t *testing.T) {
+	s := Generate(seed(t), 1500)
+	chains := map[string]map[int]bool{}
+	ids := make([]map[string]bool, len(s.Lines))
+	for i := range s.Lines {
+		ids[i] = identifiers(string(s.Lines[i].Raw))
+		for id := range ids[i] {
+			if chains[id] == nil {
+				chains[id] = map[int]bool{}
+			}
+			chains[id][s.Lines[i].Truth.Chain] = true
+		}
+	}
+	common := func(a, b int) bool {
+		for id := range ids[a] {
+			if ids[b][id] && len(chains[id]) <= 4 {
+				return true
+			}
+		}
+		return false
+	}
+	links := 0
+	for i := range s.Lines {
+		tr := &s.Lines[i].Truth
+		for _, p := range tr.Parents {
+			links++
+			// auditd's session number is small, and an agent's login shares the token.
+			if tr.Format == "auditd" || common(i, p.Line) {
+				continue
+			}
+			t.Errorf("line %d of %s shares nothing with line %d, its parent (%s)\n%s\n%s", i, tr.Scenario, p.Line, p.Relation, s.Lines[i].Raw, s.Lines[p.Line].Raw)
+			if t.Failed() && links > 2000 {
+				return
+			}
+		}
+	}
+	if links < 3000 {
+		t.Errorf("%d links only", links)
+	}
+}
+
+// identifiers are the runs of letters and digits of a line that are long enough
+// to identify something, and the SHA-256 that stand in base64.
+func identifiers(line string) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range strings.FieldsFunc(line, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9')
+	}) {
+		if len(f) >= 12 {
+			out[f] = true
+		}
+	}
+	if _, rest, ok := strings.Cut(line, `"hashed_token":"`); ok {
+		v, _, _ := strings.Cut(rest, `"`)
+		if raw, err := base64.StdEncoding.DecodeString(v); err == nil {
+			out[hex.EncodeToString(raw)] = true
+		}
+	}
+	return out
 }

@@ -225,9 +225,13 @@ func (s *story) settle() {
 		}
 	}
 	for _, e := range s.events {
-		if !e.lost {
-			s.w.events = append(s.w.events, e)
+		if e.lost {
+			continue
 		}
+		if s.w.IntN(50) == 0 { // a sender that was busy
+			e.delay(time.Duration(s.w.IntN(90)) * time.Second)
+		}
+		s.w.events = append(s.w.events, e)
 	}
 }
 

@@ -114,6 +114,8 @@ var scenarios = []scenario{
 	{"claimed_requester", 2, claimedRequester},
 	{"key_for_another", 2, keyForAnother},
 	{"machine_token", 2, machineToken},
+	{"ssh_certificate", 2, sshCertificate},
+	{"entra_agent", 2, entraAgent},
 }
 
 // begin is when the first chain starts.
