@@ -334,6 +334,7 @@ func TestFormats(t *testing.T) {
 		"keycloak",
 		"kv",
 		"leef",
+		"m365",
 		"mcp_gateway",
 		"okta",
 		"opa",

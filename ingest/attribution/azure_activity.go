@@ -35,6 +35,9 @@ func matchActivity(e *event) bool {
 	if t.get(o, "eventTimestamp") != 0 && t.kindOf(op) == kindObject {
 		return t.get(o, "caller") != 0 || t.get(o, "claims") != 0 || t.get(o, "eventDataId") != 0 || t.get(o, "correlationId") != 0
 	}
+	if e.src.Format == "azure_activity" && t.get(o, "time") != 0 && t.get(o, "resourceId") != 0 {
+		return true
+	}
 	return t.get(o, "resourceId") != 0 && t.get(o, "time") != 0 && activityCategories[string(e.value(t.get(o, "category")))] &&
 		bytes.IndexByte(e.value(op), '/') > 0
 }

@@ -27,7 +27,7 @@ func matchKeyVault(e *event) bool {
 	if activityCategories[string(e.value(t.get(o, "category")))] {
 		return false
 	}
-	return foldContains(e.value(t.get(o, "resourceId")), "/providers/microsoft.keyvault/")
+	return e.src.Format == "azure_keyvault" || foldContains(e.value(t.get(o, "resourceId")), "/providers/microsoft.keyvault/")
 }
 
 func decodeKeyVault(e *event) {

@@ -61,7 +61,7 @@ func (e *event) entraKindOf() (kind entraKind, base string) {
 		if e.entraResource() {
 			return entraOther, props
 		}
-		if t.get(o, "activityDateTime") == 0 {
+		if t.get(o, "activityDateTime") == 0 && e.src.Format != "entra" {
 			return entraNone, ""
 		}
 	}
@@ -78,6 +78,14 @@ func (e *event) entraKindOf() (kind entraKind, base string) {
 		return entraRisk, ""
 	case t.get(o, "signInActivityId") != 0 && t.get(o, "requestUri") != 0:
 		return entraGraph, ""
+	}
+	if e.src.Format == "entra" { // pinned: what is not known here has at least the envelope
+		switch {
+		case t.get(o, "properties") != 0 && t.get(o, "operationName") != 0:
+			return entraOther, props
+		case t.get(o, "id") != 0 && (t.get(o, "createdDateTime") != 0 || t.get(o, "activityDateTime") != 0):
+			return entraOther, ""
+		}
 	}
 	return entraNone, ""
 }

@@ -151,7 +151,7 @@ func foldContains(v []byte, want string) bool {
 	return bytes.Contains(bytes.ToLower(v), []byte(want))
 }
 
-// client sets the client's address without the port and brackets that some products add.
+// client sets the client's address, without port and brackets, and an IPv4 address as one.
 func (e *event) client(pointers ...string) {
 	for _, p := range pointers {
 		v := e.str(p)
@@ -164,6 +164,9 @@ func (e *event) client(pointers ...string) {
 			}
 		} else if i := bytes.IndexByte(v, ':'); i > 0 && bytes.IndexByte(v[i+1:], ':') < 0 {
 			v = v[:i]
+		}
+		if v4, ok := bytes.CutPrefix(v, []byte("::ffff:")); ok && bytes.IndexByte(v4, '.') > 0 {
+			v = v4
 		}
 		e.put(record.SourceAddress, v, p)
 		return

@@ -32,7 +32,7 @@ const (
 func role(key []byte) uint8 {
 	switch string(key) {
 	case "message", "msg", "MESSAGE", "@message", "_raw", "detail", "Message", "body", "Body", "jsonPayload", "textPayload", "_source", "Data",
-		"kinesis", "payload", "line", "original", "event.original", "short_message", "full_message", "raw", "raw_log", "rawLog", "text", "record":
+		"kinesis", "payload", "line", "original", "event.original", "short_message", "full_message", "raw", "raw_log", "rawLog", "text", "record", "AuditData", "auditData":
 		return holdsOne
 	case "data", "event", "result", "log":
 		return holdsOne | holdsMany
