@@ -66,7 +66,7 @@ func (e *event) gcpPayload() string {
 			continue
 		}
 		typ := e.value(t.get(n, "@type"))
-		if len(typ) > 0 && bytes.Contains(typ, []byte("google.cloud.audit.")) ||
+		if len(typ) > 0 && bytes.Contains(typ, []byte("google.cloud.audit.")) || e.src.Format == "gcp_audit" && t.get(n, "methodName") != 0 ||
 			len(typ) == 0 && t.get(n, "methodName") != 0 && (t.get(n, "serviceName") != 0 || t.get(n, "authenticationInfo") != 0) {
 			return p.base
 		}

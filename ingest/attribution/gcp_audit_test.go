@@ -73,3 +73,19 @@ func TestDigestID(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A pinned source takes events of kinds that no documentation names.
+func TestPinnedUnknownKinds(t *testing.T) {
+	for format, line := range map[string]string{
+		"gcp_audit":        `{"protoPayload":{"@type":"type.googleapis.com/new.Log","methodName":"frob","authenticationInfo":{"principalEmail":"alice@example.com"}},"timestamp":"2026-11-23T14:02:06Z"}`,
+		"github":           `{"action":"frob","actor":"alice@example.com","created_at":1795442526417}`,
+		"slack":            `{"action":"frob","date_create":1795442526,"actor":{"type":"user","user":{"id":"W1","email":"alice@example.com"}}}`,
+		"google_workspace": `{"kind":"admin#reports#activity","id":{"time":"2026-11-23T14:02:06Z","applicationName":"frobber"},"actor":{"email":"alice@example.com"},"events":[{"name":"frob"}]}`,
+	} {
+		r := one(t, worker(t), &ingest.Source{Name: "s", Transport: ingest.TLS, Format: format}, line)
+		if r.Get(record.SourceFormat) != format || r.Get(record.ActionOperation) != "frob" || r.Get(record.ExecutorID) != "alice@example.com" ||
+			r.Get(record.RequesterID) != "alice@example.com" || r.Prov(record.Time) == "" {
+			t.Errorf("%s: %s", format, r.AppendJSON(nil))
+		}
+	}
+}

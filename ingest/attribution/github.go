@@ -53,6 +53,9 @@ func (e *event) isGitHub() bool {
 		return true
 	}
 	action := e.value(t.get(o, "action"))
+	if e.src.Format == "github" && len(action) > 0 {
+		return true // the configuration says so
+	}
 	if dot := bytes.IndexByte(action, '.'); dot <= 0 || dot == len(action)-1 || bytes.IndexByte(action, ' ') >= 0 {
 		return false
 	}

@@ -50,6 +50,9 @@ func (e *event) isSlack() bool {
 		return false
 	}
 	actor := t.get(o, "actor")
+	if e.src.Format == "slack" {
+		return true // the configuration says so
+	}
 	return actor != 0 && t.kindOf(actor) == kindObject && (t.get(o, "entity") != 0 || t.get(o, "context") != 0)
 }
 
