@@ -44,7 +44,13 @@ const maxFollows = 8
 const maxUsers = 16
 
 // requester is the one on whose behalf the credential was issued.
+//
+// A lasting one made by somebody says nothing about who uses it: an administrator
+// makes keys for others.
 func (k *cred) requester() *who {
+	if !k.brief {
+		return nil
+	}
 	if k.by != nil {
 		return k.by
 	}
@@ -61,7 +67,7 @@ func (k *cred) learn(l *Linker, w *who, seq uint64) {
 	if k.by == nil {
 		k.by = w
 	}
-	if len(k.waiting) == 0 || k.by == nil {
+	if len(k.waiting) == 0 || k.requester() == nil {
 		return
 	}
 	if k.issued {

@@ -32,8 +32,9 @@ func rankOf(typ string) uint8 {
 	return 0
 }
 
-// same reports whether a and b can be one principal: the same identifier, or a
-// short name and an address with that name.
+// same reports whether a and b can be one principal: the same identifier, a
+// short name and an address with that name, or a number of somebody's directory,
+// which says nothing for or against a name.
 func same(a, b *who) bool {
 	if a == b || strings.EqualFold(a.id, b.id) {
 		return true
@@ -43,7 +44,25 @@ func same(a, b *who) bool {
 	if fa && fb && da != "" && db != "" {
 		return false
 	}
+	if opaque(a.id) != opaque(b.id) {
+		return true
+	}
 	return strings.EqualFold(shortName(la), shortName(lb))
+}
+
+// opaque reports whether an identifier is a directory's number for somebody, like
+// a UUID, and not a name.
+func opaque(id string) bool {
+	if len(id) < 12 || strings.ContainsAny(id, "@:/ ") {
+		return false
+	}
+	digits := 0
+	for i := range len(id) {
+		if id[i] >= '0' && id[i] <= '9' {
+			digits++
+		}
+	}
+	return digits >= 2
 }
 
 // shortName is the last part of an ARN or a path, and a domain account's name.
