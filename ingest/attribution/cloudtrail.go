@@ -85,13 +85,14 @@ func decodeCloudTrail(e *event) {
 	if source == "verifiedpermissions.amazonaws.com" {
 		e.verifiedPermissions()
 	}
+	mcp := e.awsMCP(source)
 	e.awsEffect(source, op)
 	if r.Get(record.TargetType) == "host" {
 		// On a host the account is the one that was used there, not the role.
 		r.Unset(record.ExecutorLocalAccount)
 		e.set(record.ExecutorLocalAccount, awsAsked+"/instanceOSUser")
 	}
-	if r.Get(record.ExecutorType) == record.Person && agentMark(e.str("/userAgent")) {
+	if r.Get(record.ExecutorType) == record.Person && (mcp || agentMark(e.str("/userAgent"))) {
 		r.AddFinding(record.AgentAsHuman)
 	}
 }
@@ -110,6 +111,33 @@ func agentMark(ua []byte) bool {
 		}
 	}
 	return false
+}
+
+// awsMCP adds what the AWS MCP Server logs about a tool call (AwsMcpEvent), and
+// tells whether the call came from an agent through it.
+func (e *event) awsMCP(source string) bool {
+	const details = "/mcpEventDetails"
+	if v := e.str("/additionalEventData/CalledViaAWSMCP"); len(v) > 0 {
+		e.add(record.Attributes, e.cat([]byte("via_mcp="), v), "/additionalEventData/CalledViaAWSMCP")
+		return true
+	}
+	if string(e.str("/eventType")) != "AwsMcpEvent" && !e.has(details) && !strings.HasPrefix(source, "aws-mcp.") {
+		return false
+	}
+	if method := e.str(awsAsked + "/method"); string(method) == "tools/call" {
+		e.set(record.ActionTool, awsAsked+"/params/name")
+	} else {
+		e.put(record.ActionTool, method, awsAsked+"/method")
+	}
+	e.set(record.ActionServer, details+"/mcpServerName")
+	if v := e.str(details + "/sessionId"); len(v) > 0 {
+		e.add(record.Attributes, e.cat([]byte("mcp.session.id="), v), details+"/sessionId")
+	}
+	if e.isTrue(awsAnswered+"/isError") && e.r.Get(record.OutcomeStatus) == record.Success {
+		e.r.Set(record.OutcomeStatus, record.Failure, awsAnswered+"/isError")
+		e.set(record.OutcomeDetail, awsAnswered+"/content/0/text")
+	}
+	return true
 }
 
 // awsContext adds where the call was made and by what way it came.
@@ -135,7 +163,7 @@ func (e *event) awsContext() {
 	// One event that concerns two accounts has two event ids and one shared id;
 	// the steps of one sign-in to IAM Identity Center share the workflow's.
 	e.set(record.ChainTxn, "/sharedEventID", "/additionalEventData/AuthWorkflowID")
-	e.set(record.ChainSessionID, awsSession+"/signInSessionArn", awsUser+"/signInSessionArn")
+	e.set(record.ChainSessionID, awsSession+"/signInSessionArn", awsUser+"/signInSessionArn", "/additionalEventData/signInSessionArn")
 	for _, p := range [...]string{"/requestParameters/traceParent", "/requestParameters/traceparent"} {
 		e.awsTrace(e.str(p), p)
 	}
@@ -233,11 +261,14 @@ func (e *event) awsOutcome(source, op string) {
 	code := e.set(record.OutcomeCode, "/errorCode")
 	detail := e.set(record.OutcomeDetail, "/errorMessage")
 	if len(code) == 0 {
-		e.awsAnswer(op, len(detail) > 0)
+		e.awsAnswer(source, op, len(detail) > 0)
 		return
 	}
 	status := record.Failure
 	denied, authentication := awsDenied(string(code))
+	if source == "cognito-idp.amazonaws.com" && string(code) == "NotAuthorizedException" {
+		authentication = true // a wrong password or an expired token
+	}
 	switch {
 	case denied:
 		status = record.Denied
@@ -260,10 +291,13 @@ func (e *event) awsOutcome(source, op string) {
 
 // awsAnswer reads the outcome of an event without an error code: sign-in events
 // answer {"ConsoleLogin":"Success"}, gateways with the status of HTTP.
-func (e *event) awsAnswer(op string, failed bool) {
+func (e *event) awsAnswer(source, op string, failed bool) {
 	r := e.r
 	for _, p := range [...]string{"/responseElements", "/serviceEventDetails", "/additionalEventData"} {
 		v := e.value(e.doc.get(e.find(p), op))
+		if source == "signin.amazonaws.com" && len(v) == 0 {
+			v = e.str(p + "/success")
+		}
 		if o := outcome(v); o != record.Unknown {
 			if o == record.Failure {
 				o = record.Denied // a sign-in fails because it is refused

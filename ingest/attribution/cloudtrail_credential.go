@@ -109,7 +109,8 @@ func (e *event) awsKey(source, op string) bool {
 	return true
 }
 
-// awsToken: tokens of IAM Identity Center. Their text is withheld, their id mostly too.
+// awsToken: tokens of IAM Identity Center, of sign-ins by OAuth and of Cognito.
+// Their text is withheld, their id mostly too.
 func (e *event) awsToken(source, op string) bool {
 	r := e.r
 	switch {
@@ -139,8 +140,45 @@ func (e *event) awsToken(source, op string) bool {
 		e.set(record.CredentialAudience, awsAsked+"/clientId")
 		e.list(record.AuthorityScopes, awsAsked+"/scope")
 		return true
+	case source == "signin.amazonaws.com" && op == "CreateOAuth2Token":
+		r.Set(record.CredentialEventOp, "issue", "/eventName")
+		if string(e.str("/additionalEventData/grant_type")) == "refresh_token" {
+			r.Set(record.CredentialEventOp, "renew", "/additionalEventData/grant_type")
+		}
+		r.Set(record.CredentialKind, "aws_signin_token", "")
+		r.SetAbsent("authority.credential.id", record.NotRecorded)
+		e.set(record.CredentialAudience, awsAsked+"/resource", awsAsked+"/client_id")
+		return true
+	case source == "cognito-idp.amazonaws.com":
+		return e.awsCognito(op)
 	}
 	return false
+}
+
+// awsCognito: user pools hand out and take back tokens, whose text is always hidden.
+func (e *event) awsCognito(op string) bool {
+	event := ""
+	switch op {
+	case "InitiateAuth", "AdminInitiateAuth", "RespondToAuthChallenge", "AdminRespondToAuthChallenge":
+		if !e.has(awsAnswered + "/authenticationResult") {
+			return false // only a challenge
+		}
+		event = "issue"
+		if f := string(e.str(awsAsked + "/authFlow")); f == "REFRESH_TOKEN_AUTH" || f == "REFRESH_TOKEN" {
+			event = "renew"
+		}
+	case "Token_POST", "GetTokensFromRefreshToken":
+		event = "issue"
+	case "RevokeToken", "GlobalSignOut", "AdminUserGlobalSignOut":
+		event = "revoke"
+	default:
+		return false
+	}
+	e.r.Set(record.CredentialEventOp, event, "/eventName")
+	e.r.Set(record.CredentialKind, "cognito_token", "")
+	e.r.SetAbsent("authority.credential.id", record.Redacted)
+	e.set(record.CredentialAudience, awsAsked+"/clientId")
+	return true
 }
 
 // awsUsed puts the credential that the call was made with at the end of delegation.
@@ -157,7 +195,7 @@ func (e *event) awsUsed() {
 			cred = e.str(p)
 		}
 	}
-	if len(who) == 0 || string(who) == awsHidden {
+	if anonymous(who) || string(who) == awsHidden || bytes.Equal(who, e.str(awsUser+"/accountId")) {
 		return
 	}
 	e.delegate(record.Delegation{

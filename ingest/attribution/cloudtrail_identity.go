@@ -98,7 +98,9 @@ func (e *event) awsCaller(source, op string) awsCaller {
 		r.SetAbsent("requester", record.Redacted)
 		return c
 	}
-	console := op == "ConsoleLogin" || op == "SwitchRole" || e.isTrue("/sessionCredentialFromConsole") || e.isTrue(awsSession+"/attributes/sessionCredentialFromConsole")
+	console := op == "ConsoleLogin" || op == "SwitchRole" || op == "AuthorizeOAuth2Access" ||
+		string(e.str(awsUser+"/invokedBy")) == "signin.amazonaws.com" && !bytes.HasPrefix(e.str(awsUser+"/accessKeyId"), []byte("AKIA")) || // a key of its own is no console
+		e.isTrue("/sessionCredentialFromConsole") || e.isTrue(awsSession+"/attributes/sessionCredentialFromConsole")
 	if arn := e.str(awsUser + "/arn"); len(arn) > 0 {
 		c.id, c.prov, c.kind = arn, awsUser+"/arn", "aws_arn"
 	}
@@ -301,9 +303,10 @@ func (e *event) awsRequester(c *awsCaller, service bool, op string) {
 		return
 	}
 	carried, from := e.str(awsSession+"/sourceIdentity"), awsSession+"/sourceIdentity"
-	if len(carried) == 0 && strings.HasPrefix(op, "AssumeRole") {
-		from = awsAsked + "/sourceIdentity"
-		carried = e.str(from)
+	for _, p := range [...]string{awsAnswered + "/sourceIdentity", awsAsked + "/sourceIdentity"} {
+		if len(carried) == 0 && strings.HasPrefix(op, "AssumeRole") {
+			carried, from = e.str(p), p
+		}
 	}
 	switch {
 	case c.typ == "AssumedRole" && c.login:
@@ -313,18 +316,18 @@ func (e *event) awsRequester(c *awsCaller, service bool, op string) {
 		}
 		name(record.Person, c.session, awsUser+"/arn", kind, fromLogin)
 		e.set(record.RequesterIssuer, "/additionalEventData/SamlProviderArn")
-	case len(carried) > 0:
-		name(principalType(string(carried)), carried, from, "source_identity", fromParam)
-	case e.has(stored) && r.Get(record.OutcomeStatus) == record.Success:
-		// A token for the user whose sign-in IAM Identity Center verified.
-		name(record.Person, e.str(stored), stored, "identity_store_user", fromLogin)
-		e.set(record.RequesterIssuer, "/additionalEventData/identitystore:IdentityStoreArn")
 	case c.login:
 		name(record.Person, c.id, c.prov, c.kind, fromLogin)
 		if c.typ == "SAMLUser" {
 			e.set(record.RequesterIssuer, awsAnswered+"/issuer", awsAsked+"/principalArn", awsUser+"/identityProvider")
 			e.set(record.RequesterName, awsAsked+"/roleSessionName") // the assertion's, not the caller's
 		}
+	case len(carried) > 0:
+		name(principalType(string(carried)), carried, from, "source_identity", fromParam)
+	case e.has(stored) && r.Get(record.OutcomeStatus) == record.Success:
+		// A token for the user whose sign-in IAM Identity Center verified.
+		name(record.Person, e.str(stored), stored, "identity_store_user", fromLogin)
+		e.set(record.RequesterIssuer, "/additionalEventData/identitystore:IdentityStoreArn")
 	case service && (c.typ == "IAMUser" || c.typ == "Root"):
 		name(c.class, c.id, c.prov, c.kind, fromLogin)
 	}
@@ -343,7 +346,7 @@ func (e *event) awsDelegation(c *awsCaller, service bool, provider []byte) {
 	switch prov := r.Prov(record.RequesterID); {
 	case prov == awsSession+"/sourceIdentity", prov == awsFor+"/userId" && c.kind != "identity_store_user":
 		e.delegate(record.Delegation{Principal: r.Get(record.RequesterID), Credential: cred, Audience: role}, prov)
-	case prov == awsAsked+"/sourceIdentity", strings.HasPrefix(prov, "/additionalEventData/identitystore"):
+	case prov == awsAsked+"/sourceIdentity", prov == awsAnswered+"/sourceIdentity", strings.HasPrefix(prov, "/additionalEventData/identitystore"):
 		// The credential is the caller's, not the one of who is named.
 		e.delegate(record.Delegation{Principal: r.Get(record.RequesterID), Audience: role}, prov)
 	case e.has(web + "/federatedProvider"):

@@ -82,6 +82,14 @@ func (e *event) awsTarget(source, op string) {
 			}
 			return
 		}
+	case "signin.amazonaws.com":
+		if e.awsFirst([]awsParam{{awsAsked + "/resource", "url"}, {awsAsked + "/client_id", "oauth_client"}}) {
+			return
+		}
+	case "cognito-idp.amazonaws.com":
+		if e.awsFirst([]awsParam{{awsAsked + "/userPoolId", "AWS::Cognito::UserPool"}, {awsAsked + "/clientId", "oauth_client"}}) {
+			return
+		}
 	case "kms.amazonaws.com":
 		e.awsEncryptionContext()
 	case "bedrock.amazonaws.com", "bedrock-runtime.amazonaws.com":
