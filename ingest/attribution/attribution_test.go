@@ -339,6 +339,7 @@ func TestFormats(t *testing.T) {
 		"okta",
 		"opa",
 		"openfga",
+		"ping",
 		"slack",
 		"sshd",
 		"sudo",

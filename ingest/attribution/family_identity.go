@@ -15,6 +15,8 @@ func identity() []format {
 		keycloak(),
 		keycloakJSON(),
 		auth0(),
+		pingOne(),
+		pingFederate(),
 	}
 }
 
