@@ -2,6 +2,7 @@ package attribution
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -200,10 +201,10 @@ func (e *event) entraModified(p string) {
 			}
 			name := append(bytes.Clone(e.value(e.doc.get(m, "displayName"))), '=')
 			if v := unquoted(e.value(e.doc.get(m, "oldValue"))); len(v) > 0 {
-				before = joined(before, append(name[:len(name):len(name)], v...), "; ")
+				before = joined(before, append(slices.Clip(name), v...), "; ")
 			}
 			if v := unquoted(e.value(e.doc.get(m, "newValue"))); len(v) > 0 {
-				after = joined(after, append(name[:len(name):len(name)], v...), "; ")
+				after = joined(after, append(slices.Clip(name), v...), "; ")
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package attribution
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -167,7 +168,7 @@ func (e *event) m365Modified() {
 		}{{"OldValue", &before}, {"NewValue", &after}} {
 			v := unquoted(bytes.Join(bytes.Fields(e.value(e.doc.get(c, s.key))), []byte(" ")))
 			if len(v) > 0 {
-				*s.to = joined(*s.to, append(name[:len(name):len(name)], v...), "; ")
+				*s.to = joined(*s.to, append(slices.Clip(name), v...), "; ")
 			}
 		}
 	}
