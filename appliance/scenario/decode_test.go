@@ -14,7 +14,9 @@ import (
 
 // settled are the formats that have to come out without a fault; what others
 // make of their lines is only logged.
-var settled = []string{"cloudtrail", "cyberark", "entra", "gcp_audit", "github", "k8s_audit", "mcp_gateway", "okta", "sshd", "sudo", "teleport", "vault"}
+var settled = []string{
+	"azure_keyvault", "cloudtrail", "cyberark", "entra", "gcp_audit", "github", "k8s_audit", "keycloak", "mcp_gateway", "okta", "opa", "sshd", "sudo", "teleport", "vault", "wallix",
+}
 
 // TestDecodersAgree decodes every line by itself, as its source pins it and
 // with the format detected. What the line itself shows has to come out: its

@@ -98,3 +98,36 @@ func sshCertificate(s *story) {
 	}
 	s.sshd(20*time.Minute, host, pid, fmt.Sprintf("Disconnected from user oracle %s port %d", from, port)).by(p).within(in).did("oracle").states("oracle").may("session_wrapper_only")
 }
+
+// The tenants have a host of the same name, a shared account of the same name on
+// it, and an Alice each. Both are at work at the same time.
+func tenantsCollideOnHost(s *story) {
+	host, kind, i := s.host(), s.w.IntN(4), s.w.IntN(len(firstNames))
+	for n, t := range s.w.tenants {
+		if n > 0 {
+			s.newChain()
+		}
+		s.t = t
+		p := t.people[(i+n)%len(firstNames)]
+		g := s.pam(kind, time.Duration(n)*time.Minute, 30*time.Minute, p, host, "oracle")
+		for _, e := range s.inside(5*time.Minute, 25*time.Minute, host, "oracle", 54321) {
+			e.by(p).within(g.start)
+		}
+	}
+}
+
+// The end of Alice's session is lost. Hours later Bob works on the host: these
+// lines may be his or hers for all that the log says, and are never hers alone.
+func pamEndLost(s *story) {
+	two, host, kind := s.people(2), s.host(), s.w.IntN(4)
+	g := s.pam(kind, 0, 20*time.Minute, two[0], host, "oracle")
+	g.start.may("session_wrapper_only", "shared_account")
+	g.end.lost = true
+	s.newChain()
+	h := s.pam(kind, 4*time.Hour, 4*time.Hour+40*time.Minute, two[1], host, "oracle")
+	h.start.may("session_wrapper_only", "shared_account")
+	h.end.may("session_wrapper_only", "shared_account")
+	for _, e := range s.inside(4*time.Hour+5*time.Minute, 4*time.Hour+32*time.Minute, host, "oracle", 54321) {
+		e.by(two[1]).may("shared_account").truth.MayBeAmbiguous = true
+	}
+}

@@ -115,6 +115,8 @@ var scenarios = []scenario{
 	{"key_for_another", 2, keyForAnother},
 	{"machine_token", 2, machineToken},
 	{"ssh_certificate", 2, sshCertificate},
+	{"tenants_collide_on_host", 2, tenantsCollideOnHost},
+	{"pam_end_lost", 2, pamEndLost},
 	{"entra_agent", 2, entraAgent},
 }
 
