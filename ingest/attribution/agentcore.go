@@ -19,7 +19,7 @@ func agentCore() format {
 			t, o := &e.doc, e.root
 			arn := t.get(o, "resource_arn")
 			if arn == 0 {
-				return false
+				return e.src.Format == "agentcore" && t.get(o, "event_timestamp") != 0
 			}
 			return bytes.Contains(e.value(arn), []byte(":bedrock-agentcore:")) || e.src.Format == "agentcore"
 		},

@@ -72,7 +72,9 @@ func (e *event) awsIdentity(source, op string) {
 	if e.isTrue(awsSession+"/assumedRoot") && !e.has(awsSession+"/sourceIdentity") {
 		r.AddFinding(record.ImpersonationNoActor)
 	}
-	if len(provider) == 0 || service {
+	if e.claimed && len(c.id) > 0 {
+		r.SetAbsent("requester", record.NotEstablished) // the credential was refused
+	} else if len(provider) == 0 || service {
 		e.awsRequester(&c, service, op)
 	}
 	switch {

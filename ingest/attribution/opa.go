@@ -165,6 +165,8 @@ func (e *event) opaInput() {
 	switch {
 	case e.has(opaK8s + "/userInfo"):
 		e.opaAdmission()
+	case string(e.str("/input/kind")) == "SubjectAccessReview":
+		e.opaReview()
 	default:
 		e.opaClaims()
 		e.opaSubjects()
@@ -185,7 +187,7 @@ func (e *event) opaInput() {
 
 func (e *event) opaAction() {
 	r := e.r
-	op := e.set(record.ActionOperation, "/input/action", "/input/action/name", "/input/action/id", "/input/operation", opaK8s+"/operation", "/input/method", opaHTTP+"/method", "/input/request/method", "/input/verb")
+	op := e.set(record.ActionOperation, "/input/action", "/input/action/name", "/input/action/id", "/input/operation", opaK8s+"/operation", "/input/method", opaHTTP+"/method", "/input/request/method", "/input/verb", "/input/Method")
 	if len(op) == 0 {
 		r.Set(record.ActionOperation, "decision", "")
 	} else {
@@ -193,9 +195,9 @@ func (e *event) opaAction() {
 	}
 	e.set(record.ActionTool, "/input/tool", "/input/tool/name", "/input/tool_name", "/input/params/name")
 	e.set(record.ActionServer, "/input/server", "/input/mcp_server", "/input/mcp/server")
-	if e.set(record.TargetID, "/input/resource", "/input/resource/id", "/input/resource/name", "/input/object", "/input/object/id", "/input/target", opaHTTP+"/path", "/input/path", "/input/request/path") != nil {
+	if e.set(record.TargetID, "/input/resource", "/input/resource/id", "/input/resource/name", "/input/object", "/input/object/id", "/input/target", opaHTTP+"/path", "/input/path", "/input/request/path", "/input/Path") != nil {
 		e.set(record.TargetType, "/input/resource/type", "/input/object/type", "/input/resource_type")
-		if strings.HasSuffix(r.Prov(record.TargetID), "/path") {
+		if strings.HasSuffix(strings.ToLower(r.Prov(record.TargetID)), "/path") {
 			r.Set(record.TargetType, "url", "")
 		}
 		return
@@ -237,6 +239,36 @@ func (e *event) opaAdmission() {
 		e.put(record.TargetID, e.cat(ns, []byte("/"), obj), opaK8s+"/name")
 	case len(obj) > 0:
 		e.put(record.TargetID, obj, opaK8s+"/name")
+	}
+}
+
+// opaReview: the API server asks OPA whether a user, whom it authenticated, may do something.
+func (e *event) opaReview() {
+	r := e.r
+	const spec = "/input/spec"
+	name, hidden := e.opaTake(spec + "/user")
+	if hidden {
+		r.SetAbsent("requester", record.Redacted)
+		r.SetAbsent("executor", record.Redacted)
+	}
+	typ := principalType(string(name))
+	e.executor(typ, name, spec+"/user")
+	r.Set(record.ExecutorIDKind, "k8s_username", "")
+	r.Set(record.ExecutorIssuer, "kubernetes", "")
+	if typ == record.Person {
+		e.requester(typ, name, spec+"/user", fromBody)
+		r.Set(record.RequesterIDKind, "k8s_username", "")
+		r.Set(record.RequesterIssuer, "kubernetes", "")
+	}
+	e.list(record.AuthorityRoles, spec+"/groups")
+	e.set(record.ActionOperation, spec+"/resourceAttributes/verb", spec+"/nonResourceAttributes/verb")
+	e.set(record.AuthorityPermission, spec+"/resourceAttributes/verb", spec+"/nonResourceAttributes/verb")
+	e.set(record.TargetType, spec+"/resourceAttributes/resource")
+	ns, obj := e.str(spec+"/resourceAttributes/namespace"), e.str(spec+"/resourceAttributes/name")
+	if len(ns)+len(obj) > 0 {
+		e.put(record.TargetID, e.cat(ns, []byte("/"), obj), spec+"/resourceAttributes")
+	} else if e.set(record.TargetID, spec+"/nonResourceAttributes/path") != nil {
+		r.Set(record.TargetType, "url", "")
 	}
 }
 
@@ -307,7 +339,7 @@ var (
 	opaAgents = [...]string{"/input/agent/id", "/input/agent/name", "/input/agent", "/input/agent_id", "/input/actor/id", "/input/actor", "/input/attributes/source/principal", "/input/client_id", "/input/service_account"}
 	opaPeople = [...]string{
 		"/input/on_behalf_of/id", "/input/on_behalf_of", "/input/onBehalfOf", "/input/delegator", "/input/requester",
-		"/input/user/id", "/input/user/email", "/input/user/name", "/input/user/username", "/input/user", "/input/username",
+		"/input/user/id", "/input/user/email", "/input/user/name", "/input/user/username", "/input/user", "/input/username", "/input/User",
 		"/input/subject/id", "/input/subject/user", "/input/subject", "/input/principal/id", "/input/principal", "/input/identity/id", "/input/identity",
 	}
 )
