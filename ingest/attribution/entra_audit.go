@@ -141,6 +141,11 @@ func (e *event) entraInitiator(p string) {
 		}
 		e.executor(record.Agent, id, prov)
 		e.set(record.ExecutorName, p+user+"/displayName")
+	case isNobody(by) && isSoftware(e.str(p+user+"/displayName")):
+		// The directory's own services stand as users without a user name.
+		e.executor(record.Workload, e.str(p+user+"/displayName"), p+user+"/displayName")
+		e.set(record.ExecutorInstance, p+user+"/id")
+		r.Set(record.ExecutorIDKind, "display_name", "")
 	case e.has(p + user):
 		typ, id, prov := e.entraUser(p+user, "/userPrincipalName", "/id", fromLogin)
 		if len(id) == 0 {
@@ -179,6 +184,12 @@ func (e *event) entraInitiator(p string) {
 	} else if r.Prov(record.ExecutorID) == p+user+"/userPrincipalName" {
 		r.Set(record.ExecutorIDKind, "upn", "")
 	}
+}
+
+// isSoftware reports display names of Microsoft's own services.
+func isSoftware(name []byte) bool {
+	s := strings.ToLower(string(cut(name, 128)))
+	return strings.HasPrefix(s, "microsoft ") || strings.HasPrefix(s, "azure ") || strings.HasPrefix(s, "ms-") || strings.HasSuffix(s, " service")
 }
 
 // entraModified writes what changed as "Name=value" of all targets, before and after.
