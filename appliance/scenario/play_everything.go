@@ -31,8 +31,8 @@ func everything(s *story) {
 	_, hexed := sum(token)
 	push := s.gatewayFor(11*time.Second, p, a, gatewayCall{trace: trace, span: s.w.hex(16), parent: span, target: "github", tool: "create_release", credential: "sha256:" + hexed}).from(call, CalledBy)
 	bot := s.t.name + "-deploy[bot]"
-	s.github(12*time.Second, "release.create", bot, true, token, "repo", s.t.name+"-eng/payments", "repo_id", 5512, "public_repo", false,
-		"programmatic_access_type", "GitHub App server-to-server token", "integration", s.t.name+"-deploy").
+	s.github(12*time.Second, "git.push", bot, true, token, "repo", s.t.name+"-eng/payments", "repository", s.t.name+"-eng/payments", "repository_public", false,
+		"transport_protocol", 1, "transport_protocol_name", "http", "programmatic_access_type", "GitHub App server-to-server token", "integration", s.t.name+"-deploy").
 		by(p).from(push, UsesCredential).did(bot, s.t.name+"-deploy").may("credential_issuance_unseen")
 
 	host := s.host()
