@@ -140,7 +140,7 @@ func (e *event) open(in Input) {
 		e.env.split(line, e.received, e.src.Zone, true)
 	}
 	e.payload = line[e.env.msg:]
-	e.top, e.around = root, e.around[:0]
+	e.top, e.around, e.tagsOf = root, e.around[:0], 0
 	e.unwrapped.reset(e.env.msg)
 }
 

@@ -315,6 +315,7 @@ func TestFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
+		"agent_otel",
 		"agentcore",
 		"auth0",
 		"azure_activity",
@@ -339,6 +340,8 @@ func TestFormats(t *testing.T) {
 		"okta",
 		"opa",
 		"openfga",
+		"otel_genai",
+		"otlp",
 		"ping",
 		"slack",
 		"sshd",

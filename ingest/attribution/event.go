@@ -22,15 +22,21 @@ type event struct {
 	valid    bool // the line is UTF-8
 
 	doc    tree
-	isJSON bool  // doc holds the payload
-	root   int32 // the event's object in doc
+	isJSON bool   // doc holds the payload
+	root   int32  // the event's object in doc
 	below  string // where in the event its own object stands, when a format looks further in
-	top    int32 // the value that formats are asked about: doc's root, or one element of a list
-	inList bool  // the record is one element of a list
+	top    int32  // the value that formats are asked about: doc's root, or one element of a list
+	inList bool   // the record is one element of a list
 	// around are the objects that an element of nested lists stands in, outermost first.
 	around   []int32
 	aroundAt [2]int // where their own provenance ends in path
 	unwrapped
+
+	tags      []otelTag // attributes of OpenTelemetry
+	tagText   []byte
+	tagsOf    int32 // the node that tags are of, at the depth tagsDepth
+	tagsDepth int
+	isOTel    bool
 
 	pairs  []pair
 	paired bool // pairs hold the payload

@@ -5,5 +5,7 @@ func telemetry() []format {
 	return []format{
 		mcpJSON(),
 		mcpPairs(),
+		agentOTel(),
+		otelGenAI(),
 	}
 }

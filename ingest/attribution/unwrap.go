@@ -403,7 +403,7 @@ func (e *event) push(l *level, inner []byte, path int) {
 	e.doc, l.doc = l.doc, e.doc
 	e.depth++
 	e.payload, e.top, e.base, e.around = inner, root, len(e.path), e.around[:0]
-	e.isJSON, e.paired, e.isPair, e.ctl = false, false, false, true
+	e.isJSON, e.paired, e.isPair, e.ctl, e.tagsOf = false, false, false, true, 0
 	e.valid = utf8.Valid(inner)
 }
 
@@ -415,7 +415,7 @@ func (e *event) leave() {
 	e.payload, e.env, e.valid, e.ctl, e.isJSON, e.top = l.payload, l.env, l.valid, l.ctl, l.isJSON, l.top
 	e.path, e.base = e.path[:l.path], l.base
 	e.around = append(e.around[:0], l.around...)
-	e.paired, e.isPair = false, false
+	e.paired, e.isPair, e.tagsOf = false, false, 0
 }
 
 // innerHeader reads a syslog header that the text has of its own.

@@ -32,7 +32,7 @@ const (
 func role(key []byte) uint8 {
 	switch string(key) {
 	case "message", "msg", "MESSAGE", "@message", "_raw", "detail", "Message", "body", "Body", "jsonPayload", "textPayload", "_source", "Data",
-		"kinesis", "payload", "line", "original", "event.original", "short_message", "full_message", "raw", "raw_log", "rawLog", "text", "record", "AuditData", "auditData":
+		"kinesis", "payload", "line", "original", "event.original", "stringValue", "short_message", "full_message", "raw", "raw_log", "rawLog", "text", "record", "AuditData", "auditData":
 		return holdsOne
 	case "data", "event", "result", "log":
 		return holdsOne | holdsMany
@@ -125,7 +125,7 @@ func (w *wrapping) context(t *tree, c int32, key []byte) {
 		}
 	case "sourcetype":
 		w.sourcetype = true
-	case "__REALTIME_TIMESTAMP", "_SOURCE_REALTIME_TIMESTAMP", "@timestamp", "timestamp", "time", "ts", "_time", "date", "publishTime", "Timestamp", "approximateArrivalTimestamp":
+	case "__REALTIME_TIMESTAMP", "_SOURCE_REALTIME_TIMESTAMP", "@timestamp", "timestamp", "time", "ts", "_time", "date", "publishTime", "Timestamp", "timeUnixNano", "observedTimeUnixNano", "approximateArrivalTimestamp":
 		if scalar && (w.time == 0 || key[0] == '_') {
 			w.time = c
 		}
@@ -278,6 +278,8 @@ func (e *event) entered(next func() *record.Record, general bool) bool {
 		return false
 	case f.shape == shapeJSON && e.doc.nodes[root].count == 0:
 		return false
+	case f.shape == shapeJSON && e.doc.nodes[root].count == 1 && string(e.doc.keyOf(root+1)) == "stringValue":
+		return false // a log record's body of words
 	}
 	e.emit(f, nil, next)
 	return true
@@ -286,6 +288,9 @@ func (e *event) entered(next func() *record.Record, general bool) bool {
 // tells reports whether the object n itself says who did what, so that it is no mere wrapping.
 func (e *event) tells(n int32, w *wrapping) bool {
 	t := &e.doc
+	if e.root = n; e.loadTags() && e.tagPrefix("user.", "enduser.", "gen_ai.", "event.", "http.", "rpc.", "mcp.") {
+		return true
+	}
 	for c := t.first(n); c != 0; c = t.next(c) {
 		m := &t.nodes[c]
 		if m.kind <= kindNull {
