@@ -2,6 +2,7 @@ package attribution
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"custody/ingest/record"
@@ -326,15 +327,15 @@ func (e *event) auth0Chain() {
 		subs = append([]string{agent}, subs...)
 	}
 	from := r.Get(record.RequesterID)
-	for i := len(subs) - 1; i >= 0; i-- {
-		if from != "" && from != subs[i] {
-			d := record.Delegation{Principal: from, Audience: subs[i]}
+	for _, sub := range slices.Backward(subs) {
+		if from != "" && from != sub {
+			d := record.Delegation{Principal: from, Audience: sub}
 			if from == r.Get(record.RequesterID) {
 				d.Scopes = e.scopeList("/scope")
 			}
 			e.delegate(d, "/details/actor")
 		}
-		from = subs[i]
+		from = sub
 	}
 }
 

@@ -15,14 +15,15 @@ func pingOne() format {
 		name: "ping", product: "Ping Identity", issuer: "ping",
 		shape: shapeJSON,
 		match: func(e *event) bool {
-			return e.pingActivity(e.root) || e.pingActivity(e.doc.find(e.root, "/event")) || e.pingAM(e.root)
+			return e.pingActivity(e.root) || e.pingActivity(e.doc.find(e.root, "/event")) || e.pingAM(e.root) ||
+				e.pinned() && e.doc.find(e.root, "/action/type") != 0
 		},
 		decode: func(e *event) {
 			switch {
 			case e.pingAM(e.root):
 				decodePingAM(e)
 				return
-			case !e.pingActivity(e.root):
+			case !e.pingActivity(e.root) && e.pingActivity(e.doc.find(e.root, "/event")):
 				e.inside("/event")
 			}
 			decodePingOne(e)

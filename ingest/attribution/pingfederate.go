@@ -20,7 +20,7 @@ func pingFederate() format {
 			}
 			b := e.payload[:min(len(e.payload), 160)]
 			return bytes.Count(b, []byte("|")) >= 4 && pingStamp(b) > 0 && (bytes.Contains(b, []byte("| tid:")) || bytes.Contains(b, []byte("|tid:")) ||
-				pingAdminLine(e.payload))
+				pingAdminLine(e.payload) || e.pinned())
 		},
 		decode: func(e *event) {
 			if e.cefFrom("Ping Identity") {

@@ -271,6 +271,9 @@ func (e *event) teleportPrincipals(op string) {
 	userAt, impAt, botAt, instAt := at+"/user", at+"/impersonator", at+"/bot_name", at+"/bot_instance_id"
 	user, imp, bot := e.str(userAt), e.str(impAt), e.str(botAt)
 	kind := string(e.str("/user_kind"))
+	if kind == "" { // the older events of devices nest the user
+		kind = string(e.str("/user/user_kind"))
+	}
 	plugin := false
 	switch {
 	case strings.HasPrefix(op, "okta.assignment."):

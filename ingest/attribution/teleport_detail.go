@@ -77,10 +77,9 @@ func (e *event) teleportTarget(op string) {
 	case strings.HasPrefix(op, "device"):
 		set("device", "/device/device_id", "/device/asset_tag")
 		e.set(record.TargetName, "/device/asset_tag")
-	case op == "bot.join":
-		set("join_token", "/token_name")
-	case op == "instance.join":
-		set("join_token", "/token_name")
+	case op == "bot.join", op == "instance.join":
+		e.put(record.TargetID, e.teleportToken(), "/token_name")
+		r.Set(record.TargetType, "join_token", "")
 		e.attribute("role", "/role")
 	case strings.HasPrefix(op, "mfa."):
 		set("mfa_device", "/mfa_device_uuid", "/mfa_device_name")
@@ -285,11 +284,14 @@ func (e *event) teleportCredential(op string) {
 	case "bot.join", "instance.join", "bound_keypair.recovery":
 		// What was shown to join: a token's name, or a platform's own identity token.
 		if issue("teleport_certificate", "issue") {
-			who := e.text(e.str("/attributes/sub"))
-			if who == "" {
-				who = r.Get(record.ExecutorID)
+			d := record.Delegation{Principal: r.Get(record.ExecutorID), Credential: e.text(e.teleportToken())}
+			for _, p := range []string{"/attributes/sub", "/attributes/Arn", "/attributes/arn"} {
+				if v := e.str(p); len(v) > 0 {
+					d.Principal, d.Audience = e.text(v), d.Principal
+					break
+				}
 			}
-			e.delegate(record.Delegation{Principal: who, Credential: e.text(e.str("/token_name")), Audience: r.Get(record.ExecutorID)}, "/token_name")
+			e.delegate(d, "/token_name")
 		}
 		e.attribute("join.sub", "/attributes/sub")
 		e.attribute("join.actor", "/attributes/actor")
@@ -346,6 +348,16 @@ func (e *event) teleportCredential(op string) {
 		e.attribute("idp.sub", "/attributes/sub")
 		e.attribute("connector", "/connector_id")
 	}
+}
+
+// teleportToken is the name of the token that was joined with. With the method
+// "token" it is the secret itself, which Teleport masks.
+func (e *event) teleportToken() []byte {
+	name := e.str("/token_name")
+	if string(e.str("/method")) == "token" && len(name) > 0 && bytes.IndexByte(name, '*') < 0 {
+		return fingerprint(name)
+	}
+	return name
 }
 
 // teleportInstant sets a time unless it is Go's zero time, which stands for none.
