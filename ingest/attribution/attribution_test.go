@@ -325,6 +325,7 @@ func TestFormats(t *testing.T) {
 		"cloudtrail",
 		"conjur",
 		"cyberark",
+		"delinea",
 		"ecs",
 		"entra",
 		"gcp_audit",

@@ -98,39 +98,69 @@ func (e *event) cyAudit() {
 	}
 	e.cyAuditOutcome(op)
 
-	session := e.has("/sessionId") && e.has("/targetAccount") || words(op.v, "psm connect", "psm disconnect", "session start", "session end", "connect to")
-	account := e.says("/targetAccount", "/accountName")
-	target := e.says("/target")
+	// Privilege Cloud keeps what the Vault calls File and ExtraDetails in customData.
+	var c cyEntry
+	file := e.says("/customData/PAM/target", "/customData/target")
+	c.details(e.says("/customData/PAM/new_target", "/customData/new_target"))
+	if c.twice {
+		e.note("customData: a key stands twice")
+	}
+	if !e.r.Has(record.ChainSessionID) {
+		e.tell(record.ChainSessionID, c.session)
+	}
+	e.tell(record.SourceAddress, c.from)
+	session := r.Has(record.ChainSessionID) && e.has("/targetAccount") || c.session.has() ||
+		words(op.v, "psm connect", "psm disconnect", "session start", "session end", "connect to")
+	account, target := c.account.or(e.says("/targetAccount")), c.host.or(e.says("/target"))
 	switch {
 	case session && target.has():
 		e.tell(record.TargetID, target)
 		r.Set(record.TargetType, "host", "")
+	case session:
+	case file.has():
+		e.tell(record.TargetID, file)
+		r.Set(record.TargetType, "account", "")
+		if account.has() && target.has() {
+			e.put(record.TargetName, e.cat(account.v, []byte("@"), target.v), account.prov)
+		}
 	case target.has():
 		e.tell(record.TargetID, target)
 		e.tell(record.TargetName, account)
-		if account.has() || e.has("/accountId") && len(e.str("/accountId")) > 0 {
+		if account.has() {
 			r.Set(record.TargetType, "account", "")
 		}
-	case account.has():
-		e.tell(record.TargetID, account)
+	case account.or(e.says("/accountName")).has():
+		e.tell(record.TargetID, account.or(e.says("/accountName")))
 		r.Set(record.TargetType, "account", "")
 	case e.has("/safe"):
 		if e.set(record.TargetID, "/safe") != nil {
 			r.Set(record.TargetType, "safe", "")
 		}
 	}
-	if id := e.set(record.CredentialID, "/accountId"); id != nil {
-		r.Set(record.CredentialKind, "vaulted_account", "")
+	id := e.says("/accountId")
+	if safe := e.str("/safe"); file.has() && len(safe) > 0 { // as the Vault's own log names it
+		e.attest("account_id", id)
+		id = said{e.cat(safe, []byte(`\`), file.v), file.prov}
+	}
+	if id.has() {
+		e.tell(record.CredentialID, id)
+		r.Set(record.CredentialKind, "password", "")
 		r.Set(record.CredentialIssuer, cyIssuer, "")
-		if r.Get(record.OutcomeStatus) == record.Success && words(op.v, "retrieve password", "retrieve ssh", "checkout", "check-out") {
+		switch {
+		case r.Get(record.OutcomeStatus) != record.Success:
+		case words(op.v, "retrieve password", "retrieve ssh", "checkout", "check-out"):
 			r.Set(record.CredentialEventOp, "issue", "/action")
+		case words(op.v, "psm connect", "use password"):
+			r.Set(record.CredentialEventOp, "use", "/action")
+		case words(op.v, "change password", "store password", "reconcile"):
+			r.Set(record.CredentialEventOp, "renew", "/action")
 		}
 	}
-	e.cyAuditWho(op, session, account)
+	e.cyAuditWho(op, session, account, target)
 	e.tenant("/tenantId")
 }
 
-func (e *event) cyAuditWho(op said, session bool, account said) {
+func (e *event) cyAuditWho(op said, session bool, account, host said) {
 	r := e.r
 	who := e.says("/username", "/userId")
 	typ := loginType(who.v)
@@ -176,7 +206,7 @@ func (e *event) cyAuditWho(op said, session bool, account said) {
 		return
 	}
 	if r.Has(record.RequesterID) {
-		e.account(account, e.says("/target"), e.text(e.str("/accountId")))
+		e.account(account, host, r.Get(record.CredentialID))
 	} else {
 		e.tell(record.ExecutorLocalAccount, account)
 	}

@@ -6,6 +6,8 @@ func privileged() []format {
 		cyberArkJSON(),
 		cyberArkCloud(),
 		cyberArkText(),
+		delineaJSON(),
+		delineaText(),
 		conjurJSON(),
 		conjurAudit(),
 		wallix(),

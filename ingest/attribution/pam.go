@@ -121,6 +121,7 @@ func (e *event) account(account, host said, credential string) {
 	e.executor(record.Unknown, account.v, account.prov)
 	r.Set(record.ExecutorIDKind, "local_account", "")
 	r.Unset(record.ExecutorIssuer)
+	r.Unset(record.ExecutorInstance)
 	e.tell(record.ExecutorIssuer, host)
 	e.tell(record.ExecutorLocalAccount, account)
 	if r.Has(record.RequesterID) {
@@ -189,4 +190,14 @@ func dequoted(v []byte) []byte {
 		return v[1 : len(v)-1]
 	}
 	return v
+}
+
+// stands reports whether the key is among the pairs, with one value or several.
+func (e *event) stands(key string) bool {
+	for i := range e.pairs {
+		if string(e.pairs[i].key) == key {
+			return true
+		}
+	}
+	return false
 }
