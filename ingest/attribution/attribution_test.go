@@ -320,6 +320,7 @@ func TestFormats(t *testing.T) {
 		"auth0",
 		"azure_activity",
 		"azure_keyvault",
+		"beyondtrust",
 		"cedar",
 		"cef",
 		"cloudtrail",

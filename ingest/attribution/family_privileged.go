@@ -8,6 +8,8 @@ func privileged() []format {
 		cyberArkText(),
 		delineaJSON(),
 		delineaText(),
+		beyondTrustJSON(),
+		beyondTrustText(),
 		conjurJSON(),
 		conjurAudit(),
 		wallix(),
