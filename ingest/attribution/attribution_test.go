@@ -329,6 +329,7 @@ func TestFormats(t *testing.T) {
 		"delinea",
 		"ecs",
 		"entra",
+		"envoy",
 		"gcp_audit",
 		"github",
 		"google_workspace",

@@ -7,5 +7,7 @@ func telemetry() []format {
 		mcpPairs(),
 		agentOTel(),
 		otelGenAI(),
+		envoyJSON(),
+		envoyText(),
 	}
 }

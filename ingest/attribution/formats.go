@@ -163,7 +163,7 @@ func (e *event) parseJSON() bool {
 		}
 	}
 	e.doc.parse(b[i:], e.ctl)
-	if b[i] == '[' && !pinned && e.doc.err != "" && e.doc.err != "cut off" && e.doc.at < maxDepth {
+	if b[i] == '[' && (!pinned || second-'0' < 10) && e.doc.err != "" && e.doc.err != "cut off" && e.doc.at < maxDepth {
 		return false
 	}
 	e.isJSON = true
