@@ -354,6 +354,7 @@ func TestFormats(t *testing.T) {
 		"text",
 		"vault",
 		"wallix",
+		"xml",
 	}
 	if got := g.Formats(); !slices.Equal(got, want) {
 		t.Errorf("%v", got)

@@ -189,7 +189,7 @@ func (e *event) remoteWho(op, target said) {
 	v := who.v
 	if i := bytes.LastIndex(v, []byte(" using ")); i > 0 {
 		// A name may hold the word too; the method is one word at the end.
-		if how := v[i+len(" using "):]; bytes.IndexAny(how, " ()") < 0 {
+		if how := v[i+len(" using "):]; !bytes.ContainsAny(how, " ()") {
 			e.attest("auth_method", said{how, who.prov})
 			v = v[:i]
 		}

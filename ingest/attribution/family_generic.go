@@ -5,9 +5,11 @@ func generic() []format {
 	return []format{
 		otlp(),
 		genericECS(),
+		xmlAsJSON(),
 		genericJSON(),
 		cef(),
 		leef(),
+		xmlLine(),
 		genericPairs(),
 		plainSyslog(),
 		plainText(),

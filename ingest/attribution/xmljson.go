@@ -16,10 +16,12 @@ type xmlElement struct {
 
 // xmlLeaves calls yield for each element of b that has no children, in order. It
 // reads what audit logs write: elements, attributes, text, comments, CDATA; no
-// declarations of entities. It reports whether b is closed as it is opened.
+// declarations of entities. It reports whether b is closed as it is opened, no
+// deeper than 64 elements.
 func xmlLeaves(b []byte, yield func(x xmlElement)) bool {
 	depth := 0
-	var open xmlElement // the last element opened, as long as it can be a leaf
+	var names [64][]byte // of the elements that are open
+	var open xmlElement  // the last element opened, as long as it can be a leaf
 	text := 0
 	for i := 0; i < len(b); {
 		at := bytes.IndexByte(b[i:], '<')
@@ -56,13 +58,10 @@ func xmlLeaves(b []byte, yield func(x xmlElement)) bool {
 		case tag[0] == '?' || tag[0] == '!':
 		case tag[0] == '/':
 			depth--
-			if depth < 0 {
+			if depth < 0 || !bytes.Equal(bytes.TrimSpace(tag[1:]), names[depth]) {
 				return false
 			}
-			if open.name != nil && depth == open.depth {
-				if !bytes.Equal(bytes.TrimSpace(tag[1:]), open.name) {
-					return false
-				}
+			if open.name != nil {
 				open.text = b[text:at]
 				yield(open)
 			}
@@ -82,6 +81,10 @@ func xmlLeaves(b []byte, yield func(x xmlElement)) bool {
 				open.name = nil
 				continue
 			}
+			if depth == len(names) {
+				return false
+			}
+			names[depth] = name
 			depth++
 			text = i
 		}
