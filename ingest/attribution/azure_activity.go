@@ -61,7 +61,7 @@ func decodeActivity(e *event) {
 	op := string(cut(e.set(record.ActionOperation, "/operationName/value", "/operationName"), 512))
 	e.set(record.ActionService, "/resourceProviderName/value")
 	if provider, _, ok := strings.Cut(op, "/"); ok && !r.Has(record.ActionService) {
-		r.Set(record.ActionService, provider, r.Prov(record.ActionOperation))
+		e.put(record.ActionService, []byte(provider), r.Prov(record.ActionOperation))
 	}
 	r.Set(record.EffectSystem, "azure", "")
 	e.set(record.TargetID, "/resourceId", "/resourceUri", base+"/authorization/scope")
@@ -71,7 +71,7 @@ func decodeActivity(e *event) {
 		if strings.EqualFold(op[i+1:], "action") {
 			kind = kind[:max(strings.LastIndexByte(kind, '/'), 0)]
 		}
-		r.Set(record.TargetType, kind, r.Prov(record.ActionOperation))
+		e.put(record.TargetType, []byte(kind), r.Prov(record.ActionOperation))
 	}
 	category := string(e.str("/category/value"))
 	if category == "" {
