@@ -132,6 +132,7 @@ func (e *event) open(in Input) {
 	}
 	flags := scanLine(line)
 	e.nul, e.ctl, e.valid = flags&lineNUL != 0, flags&lineControl != 0, flags&lineHigh == 0 || utf8.Valid(line)
+	e.dirty = !e.valid
 	e.isJSON, e.paired, e.isPair, e.misfit = false, false, false, ""
 	e.env.reset()
 	if e.src.Syslog {

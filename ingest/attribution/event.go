@@ -20,6 +20,7 @@ type event struct {
 	payload  []byte
 	nul, ctl bool
 	valid    bool // the line is UTF-8
+	dirty    bool // something in the line is not, which may be what stands around the event
 
 	doc    tree
 	isJSON bool   // doc holds the payload
@@ -120,7 +121,7 @@ func (e *event) put(f record.Field, b []byte, prov string) {
 	if len(b) == 0 {
 		return
 	}
-	if !e.valid {
+	if e.dirty || !e.valid {
 		b = bytes.ToValidUTF8(b, []byte("\ufffd"))
 	}
 	e.r.SetBytes(f, b, prov)
@@ -131,7 +132,7 @@ func (e *event) add(f record.Field, b []byte, prov string) {
 	if len(b) == 0 {
 		return
 	}
-	if !e.valid {
+	if e.dirty || !e.valid {
 		b = bytes.ToValidUTF8(b, []byte("\ufffd"))
 	}
 	e.lists = append(e.lists, element{f, e.r.Keep(b), prov})
@@ -201,7 +202,7 @@ func (e *event) listed(f record.Field) (out []string) {
 
 // text is a copy of b that lives as long as the record, made valid UTF-8.
 func (e *event) text(b []byte) string {
-	if !e.valid {
+	if e.dirty || !e.valid {
 		b = bytes.ToValidUTF8(b, []byte("\ufffd"))
 	}
 	return e.r.Keep(b)
