@@ -367,3 +367,18 @@ func TestDemoTag(t *testing.T) {
 		t.Errorf("demo %q, app %q, format %q", got.Get(record.SourceDemo), got.Get(record.SourceApp), got.Get(record.SourceFormat))
 	}
 }
+
+// What stands around an event can be broken where the event itself is not.
+func TestAroundIsUTF8(t *testing.T) {
+	for _, line := range []string{
+		"<134>1 2026-11-23T14:02:07Z gw ag\x99 1 - - " + `{"message":"{\"ts\":1795442527,\"agent\":\"a\",\"action\":\"delete\"}"}`,
+		"<134>1 2026-11-23T14:02\x00\x807Z gw ag\x99 1 - B " + `{"ts":1795442527.25,"agent":"a-1","action":"delete","target":"x","success":true}`,
+	} {
+		for _, r := range decodeAll(t, worker(t), &ingest.Source{Name: "s", Transport: ingest.TCP, Syslog: true}, &ingest.Line{Raw: []byte(line), Received: arrival, Offset: -1}) {
+			checkRecords(t, []byte(line), []*record.Record{r})
+			if r.Get(record.SourceApp) != "ag\ufffd" {
+				t.Errorf("app %q", r.Get(record.SourceApp))
+			}
+		}
+	}
+}
