@@ -340,6 +340,7 @@ func TestFormats(t *testing.T) {
 		"leef",
 		"m365",
 		"mcp_gateway",
+		"ocsf",
 		"okta",
 		"opa",
 		"openfga",

@@ -7,6 +7,7 @@ func telemetry() []format {
 		mcpPairs(),
 		agentOTel(),
 		otelGenAI(),
+		ocsf(),
 		envoyJSON(),
 		envoyText(),
 	}

@@ -21,26 +21,6 @@ func genericJSON() format {
 	}
 }
 
-// genericECS decodes the Elastic Common Schema. Its agent is the log shipper,
-// not a principal, and its event.action is the operation.
-func genericECS() format {
-	table := buildNames(func(name string) bool { return name == "agent" || strings.HasPrefix(name, "agent.") })
-	return format{
-		name:    "ecs",
-		general: true,
-		shape:   shapeJSON,
-		match:   func(e *event) bool { return e.has("/ecs/version") || e.has("/ecs.version") },
-		decode: func(e *event) {
-			e.noDecide = true
-			e.named(table)
-			switch e.r.Prov(record.RequesterID) {
-			case "/user/id", "/user.id": // a number on hosts; the name says who
-				e.set(record.RequesterID, "/user/name", "/user.name")
-			}
-		},
-	}
-}
-
 // genericPairs decodes key=value lines (logfmt) by the same names.
 func genericPairs() format {
 	table := buildNames(nil)
