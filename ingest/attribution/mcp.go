@@ -1,6 +1,7 @@
 package attribution
 
 import (
+	"slices"
 	"strings"
 
 	"custody/ingest/record"
@@ -220,8 +221,8 @@ func (e *event) mcpDelegation() {
 		}
 		earlier = append(earlier, s)
 	}
-	for i := len(earlier) - 1; i >= 0; i-- {
-		e.delegate(record.Delegation{Principal: e.text(earlier[i].v)}, earlier[i].prov)
+	for _, s := range slices.Backward(earlier) {
+		e.delegate(record.Delegation{Principal: e.text(s.v)}, s.prov)
 	}
 }
 

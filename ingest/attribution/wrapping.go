@@ -2,6 +2,8 @@ package attribution
 
 import (
 	"bytes"
+	"slices"
+	"strings"
 
 	"custody/ingest/record"
 )
@@ -315,12 +317,7 @@ func (e *event) tells(n int32, w *wrapping) bool {
 }
 
 func (w *wrapping) holds(n int32) bool {
-	for _, c := range w.inside[:w.count] {
-		if c == n {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(w.inside[:w.count], n)
 }
 
 // tellingNames are the obvious names of who did what.
@@ -329,8 +326,8 @@ func tellingNames() *names {
 	for _, o := range obvious {
 		switch o.field {
 		case record.RequesterID, record.ExecutorID, record.ActionOperation, record.ActionTool, record.DecisionEffect:
-			for _, n := range bytes.Fields([]byte(o.names)) {
-				top.path(string(n), rule{field: o.field})
+			for n := range strings.FieldsSeq(o.names) {
+				top.path(n, rule{field: o.field})
 			}
 		}
 	}
