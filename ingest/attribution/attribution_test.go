@@ -265,7 +265,15 @@ func TestHostileIsCheap(t *testing.T) {
 		"elements": []byte(`{"Records":[{"eventSource":"a","eventName":"b"}` + strings.Repeat(",{}", 20<<10) + `]}`),
 		"cef":      []byte("CEF:0|a|b|c|d|e|f|" + strings.Repeat("a= ", 20<<10)),
 		"sd":       []byte("<1>1 - - - - - " + strings.Repeat(`[a b="c"]`, 7<<10)),
-		"sudo":     []byte("<1>Nov 23 14:02:07 h sudo: a : " + strings.Repeat("PWD=a ; ", 8<<10)),
+		"otlp": []byte(`{"resourceSpans":[{"resource":{"attributes":[` + strings.Repeat(`{"key":"a","value":{"stringValue":"b"}},`, 600) + `{}]},"scopeSpans":[{"spans":[{}` +
+			strings.Repeat(",{}", 12<<10) + `]}]}]}`),
+		"logEvents": []byte(`{"logEvents":[{}` + strings.Repeat(`,{"message":"{\"a\":1}"}`, 2500) + `]}`),
+		"wrapped":   []byte(strings.Repeat(`{"message":{"log":{"event":`, 2000) + `1`),
+		"escapes":   []byte(`{"log":"{\"Records\":[{\"eventSource\":\"a\",\"eventName\":\"b\"}` + strings.Repeat(`,{\"a\":1}`, 4000) + `]}"}`),
+		"base64":    []byte(`{"records":[{}` + strings.Repeat(`,{"data":"eyJhIjoxLCJiIjoyfQ=="}`, 2000) + `]}`),
+		"prefix":    []byte("a " + strings.Repeat("{", 60<<10) + "}"),
+		"xfcc":      []byte(`[2026-11-23T14:02:07.114Z] "GET / HTTP/1.1" 200 - via_upstream - "-" 1 1 1 1 "-" "-" "-" "-" "-" a b c d e f "By=` + strings.Repeat("a=b;,", 12<<10) + `"`),
+		"sudo":      []byte("<1>Nov 23 14:02:07 h sudo: a : " + strings.Repeat("PWD=a ; ", 8<<10)),
 	} {
 		start := time.Now()
 		var r record.Record

@@ -24,8 +24,12 @@ const (
 	resourceTag
 )
 
-// maxTags bounds the attributes that are read of one event.
-const maxTags = 512
+// maxTags bounds the attributes that are read of one event, and maxAround those
+// of what it stands in, which are read anew for each of its events.
+const (
+	maxTags   = 512
+	maxAround = 64
+)
 
 // tagPlaces are where attributes stand, by writer.
 var tagPlaces = [...]struct {
@@ -87,7 +91,11 @@ func (e *event) loadTags() bool {
 			}
 			if n != 0 {
 				found = found || p.level == ownTag
-				e.tagsIn(n, uint8(i))
+				most := maxTags
+				if p.level != ownTag {
+					most = min(maxTags, len(e.tags)+maxAround)
+				}
+				e.tagsIn(n, uint8(i), most)
 			}
 		}
 	}
@@ -107,13 +115,13 @@ func (e *event) loadTags() bool {
 }
 
 // tagsIn reads the attributes of one place: OTLP's list of key and value, a list
-// of pairs, or an object, flat or nested.
-func (e *event) tagsIn(n int32, where uint8) {
+// of pairs, or an object, flat or nested, until there are most.
+func (e *event) tagsIn(n int32, where uint8, most int) {
 	t := &e.doc
 	level := tagPlaces[where].level
 	if t.kindOf(n) == kindArray {
 		i := int32(0)
-		for c := t.first(n); c != 0 && len(e.tags) < maxTags; c, i = t.next(c), i+1 {
+		for c := t.first(n); c != 0 && len(e.tags) < most; c, i = t.next(c), i+1 {
 			key, val := t.get(c, "key"), t.get(c, "value")
 			if t.kindOf(c) == kindArray && t.nodes[c].count == 2 {
 				key = t.first(c)
@@ -140,7 +148,7 @@ func (e *event) tagsIn(n int32, where uint8) {
 		prefix []byte
 	}
 	stack := [5]frame{{t.first(n), nil}}
-	for d := 0; d >= 0 && len(e.tags) < maxTags; {
+	for d := 0; d >= 0 && len(e.tags) < most; {
 		c := stack[d].node
 		if c == 0 {
 			d--
