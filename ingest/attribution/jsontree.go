@@ -54,8 +54,8 @@ type tree struct {
 	dup    int32  // the first node with a duplicate key
 	flaw   string // the first fault that parsing could go on behind
 	flawAt int
-	top    uint64 // which keys the root may have, a filter for detection
-	ctl    bool   // look for raw control characters in strings
+	top    [4]uint64 // which keys the root may have, a filter for detection
+	ctl    bool      // look for raw control characters in strings
 	seed   maphash.Seed
 
 	table []slot // hash table of the duplicate check
@@ -89,7 +89,7 @@ func (t *tree) parse(src []byte, ctl bool) {
 		t.nodes = nil // one huge line must not keep its memory for ever
 	}
 	t.src, t.keys, t.err, t.at, t.dup, t.ctl = src, t.keys[:0], "", 0, 0, ctl
-	t.flaw, t.flawAt, t.top = "", 0, 0
+	t.flaw, t.flawAt, t.top = "", 0, [4]uint64{}
 	t.nodes = append(t.nodes[:0], node{}, node{})
 	var stack [maxDepth]frame
 	depth := t.values(stack[:])
@@ -233,7 +233,8 @@ member:
 				m.keyEnd = int32(len(t.keys))
 			}
 			if depth == 1 {
-				t.top |= keyBit(t.pick(&m))
+				word, bit := keyBit(t.pick(&m))
+				t.top[word] |= bit
 			}
 			i = skipSpace(src, end+1)
 			if i >= len(src) {
@@ -256,12 +257,13 @@ member:
 	}
 }
 
-// keyBit is the bit of a key in tree.top.
-func keyBit[T string | []byte](key T) uint64 {
+// keyBit is the place of a key in tree.top.
+func keyBit[T string | []byte](key T) (word int, bit uint64) {
 	if len(key) == 0 {
-		return 1
+		return 0, 1
 	}
-	return 1 << ((int(key[0])*5 + int(key[len(key)-1])*11 + len(key)) & 63)
+	h := uint(key[0])*5 + uint(key[len(key)-1])*11 + uint(key[len(key)/2])*29 + uint(len(key))*3
+	return int(h >> 6 & 3), 1 << (h & 63)
 }
 
 const (

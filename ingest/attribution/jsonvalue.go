@@ -34,8 +34,13 @@ func (t *tree) next(n int32) int32 { return t.nodes[n].next }
 // get finds the member key of the object n; 0 when there is none, or two.
 func (t *tree) get(n int32, key string) int32 {
 	v := &t.nodes[n]
-	if v.kind != kindObject || v.count == 0 || n == root && t.top&keyBit(key) == 0 {
+	if v.kind != kindObject || v.count == 0 {
 		return 0
+	}
+	if n == root {
+		if word, bit := keyBit(key); t.top[word]&bit == 0 {
+			return 0
+		}
 	}
 	for c := n + 1; c != 0; {
 		m := &t.nodes[c]

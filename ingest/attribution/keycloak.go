@@ -74,6 +74,8 @@ func keycloakStart(b []byte) int {
 	at := 0
 	if i := bytes.Index(head, []byte("org.keycloak.events")); i >= 0 {
 		at = i
+	} else if !bytes.HasPrefix(head, []byte("type=")) && !bytes.HasPrefix(head, []byte("operationType=")) {
+		return -1
 	}
 	for _, k := range []string{"operationType=", "type="} {
 		i := bytes.Index(head[at:], []byte(k))
