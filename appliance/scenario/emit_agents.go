@@ -50,18 +50,29 @@ func (s *story) gateway(after time.Duration, c gatewayCall) *event {
 		"time", at.Format(micros), "level", "info", "scope", "request", "gateway", "agents/mcp-gateway", "listener", "mcp", "route", "agents/" + c.target,
 		"endpoint", w.inner() + ":8080", "src.addr", fmt.Sprintf("%s:%d", w.inner(), 30000+w.IntN(30000)), "http.method", "POST", "http.host", "mcp." + s.t.domain,
 		"http.path", "/mcp", "http.version", "HTTP/1.1", "http.status", c.status, "protocol", "mcp", "trace.id", c.trace, "span.id", c.span,
-	}.with("parent.id", c.parent, "task.id", c.task, "jwt.sub", c.subject, "jwt.email", c.name)
+	}.with("parent.id", c.parent, "task.id", c.task)
+	// Gateways log claims as they are told: one by one, all in one object, and
+	// now and then an object under a flat name.
+	claims := object{}.with("sub", c.subject, "email", c.name)
 	if c.subject != "" {
-		o = append(o, "jwt.iss", c.issuer, "jwt.aud", "https://mcp."+s.t.domain)
+		claims = append(claims, "iss", c.issuer, "aud", "https://mcp."+s.t.domain)
 	}
-	if len(c.act) == 2 && w.IntN(4) > 0 { // gateways flatten claims or not, as they are told
-		o = append(o, "jwt.act.sub", c.act[1])
-		c.act = nil
-	}
-	o = o.with("jwt.azp", c.client, "jwt.act", c.act, "jwt.jti", c.jti, "jwt.scope", c.scope, "credential.id", c.credential)
+	claims = claims.with("azp", c.client, "act", c.act, "jti", c.jti, "scope", c.scope)
 	if c.expires != 0 {
-		o = append(o, "jwt.exp", c.expires)
+		claims = append(claims, "exp", c.expires)
 	}
+	form := w.IntN(24)
+	switch {
+	case form < 4:
+		o = append(o, "jwt", claims)
+	case form == 4 && c.act != nil:
+		for i := 0; i+1 < len(claims); i += 2 {
+			o = append(o, "jwt."+claims[i].(string), claims[i+1])
+		}
+	default:
+		o = flat(o, "jwt", claims)
+	}
+	o = o.with("credential.id", c.credential)
 	o = append(o, "mcp.method.name", c.method, "mcp.target", c.target, "mcp.session.id", c.session).with("gen_ai.tool.name", c.tool, "gen_ai.tool.call.id", c.call)
 	if c.status == 403 {
 		o = append(o, "authz.decision", "deny").with("authz.policy", c.policy, "authz.reason", c.reason, "error", "authorization failed")
@@ -69,10 +80,23 @@ func (s *story) gateway(after time.Duration, c gatewayCall) *event {
 		o = append(o, "authz.decision", "allow", "authz.policy", "mcp-tools", "authz.policy.version", "12")
 	}
 	o = append(o, "duration", strconv.Itoa(2+w.IntN(300))+"ms")
-	if c.act == nil && w.IntN(3) == 0 {
+	if form >= 16 {
 		return s.emit("mcp_gateway", after, append(at.AppendFormat(nil, micros), pairsOf(o[6:], "\tinfo\trequest")...))
 	}
 	return s.emit("mcp_gateway", after, text(o))
+}
+
+// flat appends the members of v and of what is in it under dotted names.
+func flat(o object, name string, v object) object {
+	for i := 0; i+1 < len(v); i += 2 {
+		n := name + "." + v[i].(string)
+		if in, ok := v[i+1].(object); ok {
+			o = flat(o, n, in) // no deeper than the actors of a delegation
+			continue
+		}
+		o = append(o, n, v[i+1])
+	}
+	return o
 }
 
 // pairsOf is o as key=value, values with blanks in quotes, as agent gateways
