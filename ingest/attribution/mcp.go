@@ -212,10 +212,10 @@ func (e *event) mcpDelegation() {
 	}
 	e.delegate(first, "/jwt.act")
 	var earlier []said
-	dots, slashes := "/jwt.act", "/jwt/act"
+	dots, slashes, mixed := "/jwt.act", "/jwt/act", "/jwt.act"
 	for range 8 {
-		dots, slashes = dots+".act", slashes+"/act"
-		s := e.says(dots+".sub", slashes+"/sub")
+		dots, slashes, mixed = dots+".act", slashes+"/act", mixed+"/act"
+		s := e.says(dots+".sub", slashes+"/sub", mixed+"/sub")
 		if !s.has() {
 			break
 		}

@@ -210,7 +210,17 @@ func (n *names) path(name string, r rule) {
 		}
 		at = at.kids[p]
 	}
-	at.add(parts[len(parts)-1], "/"+strings.Join(parts, "/"), r)
+	last := parts[len(parts)-1]
+	at.add(last, "/"+strings.Join(parts, "/"), r)
+	if len(parts) == 2 {
+		return
+	}
+	// Some writers flatten all but the last object: "jwt.act":{"sub":…}.
+	head := strings.Join(parts[:len(parts)-1], ".")
+	if n.kids[head] == nil {
+		n.kids[head] = &names{}
+	}
+	n.kids[head].add(last, "/"+head+"/"+last, r)
 }
 
 // merge adds the rules of o behind those of n.
