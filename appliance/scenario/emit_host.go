@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -29,7 +30,22 @@ func (s *story) auditCommand(after time.Duration, host, account string, auid, se
 	w, at := s.w, s.clock("auditd", after)
 	return s.emit("auditd", after, append(header(at, 13, host, "audisp-syslog", strconv.Itoa(900+w.IntN(90))),
 		fmt.Sprintf(`type=USER_CMD msg=audit(%d.%03d:%d): pid=%d uid=%d auid=%d ses=%d msg='cwd="/home/%s" cmd=%X exe="/usr/bin/sudo" terminal=pts/%d res=success'`+"\x1d"+`UID="%s" AUID="%s"`,
-			at.Unix(), at.Nanosecond()/1e6, 1000+w.IntN(900000), 2000+w.IntN(60000), auid, auid, session, account, []byte(command), w.IntN(5), account, account)...)).
+												at.Unix(), at.Nanosecond()/1e6, 1000+w.IntN(900000), 2000+w.IntN(60000), auid, auid, session, account, []byte(command), w.IntN(5), account, account)...)).
+		maybe(account, strconv.Itoa(auid), "root").states(account, strconv.Itoa(auid)) // as whom it ran is in sudo's own log
+}
+
+// auditOpen is auditd's record of a watched file that the account opened itself.
+func (s *story) auditOpen(after time.Duration, host, account string, auid, session int) *event {
+	w, at := s.w, s.clock("auditd", after)
+	ids, names := "", ""
+	for _, id := range []string{"uid", "gid", "euid", "suid", "fsuid", "egid", "sgid", "fsgid"} {
+		ids += fmt.Sprintf(" %s=%d", id, auid)
+		names += fmt.Sprintf(" %s=%q", strings.ToUpper(id), account)
+	}
+	return s.emit("auditd", after, append(header(at, 13, host, "audisp-syslog", strconv.Itoa(900+w.IntN(90))),
+		fmt.Sprintf(`type=SYSCALL msg=audit(%d.%03d:%d): arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c a1=%s a2=0 a3=0 items=1 ppid=%d pid=%d auid=%d%s tty=pts%d ses=%d comm="cat" exe="/usr/bin/cat" subj=unconfined key="watched"`+
+			"\x1d"+`ARCH=x86_64 SYSCALL=openat AUID="%s"%s`,
+			at.Unix(), at.Nanosecond()/1e6, 1000+w.IntN(900000), w.hex(12), 2000+w.IntN(60000), 2000+w.IntN(60000), auid, ids, w.IntN(5), session, account, names)...)).
 		did(account, strconv.Itoa(auid)).states(account, strconv.Itoa(auid))
 }
 

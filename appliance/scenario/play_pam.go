@@ -15,11 +15,14 @@ func (s *story) inside(from, to time.Duration, host, account string, auid int) [
 	for i := range 3 {
 		at := from + step*time.Duration(i+1)
 		command := fmt.Sprintf("/usr/bin/systemctl restart job-%d", w.IntN(90))
-		line := s.auditCommand(at, host, account, auid, ses, command)
-		if i > 0 {
-			line.tied(out[0], CalledBy) // auditd's session number
+		lines := []*event{s.auditCommand(at, host, account, auid, ses, command), s.auditOpen(at+20*time.Millisecond, host, account, auid, ses)}
+		for _, l := range lines {
+			if len(out) > 0 {
+				l.tied(out[0], CalledBy) // auditd's session number
+			}
+			out = append(out, l)
 		}
-		out = append(out, line, s.sudo(at+40*time.Millisecond, host, account, "root", command))
+		out = append(out, s.sudo(at+40*time.Millisecond, host, account, "root", command))
 	}
 	return out
 }
