@@ -187,10 +187,9 @@ func (l *Ledger) decode(w *attribution.Worker) {
 		}
 		in := attribution.Input{Source: b.Source, Peer: peer, File: b.File}
 		var malformed uint64
-		for i := range b.Lines {
-			in.Line = &b.Lines[i]
+		for i := 0; i < len(b.Lines); {
 			from := j.used
-			w.Decode(in, j.next)
+			i += w.DecodeRun(in, b.Lines[i:], j.next)
 			for _, r := range j.rows[from:j.used] {
 				r.Set(record.Capture, "full", "")
 				if r.Has(record.SourceError) {

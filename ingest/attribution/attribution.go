@@ -92,9 +92,52 @@ func (w *Worker) Decode(in Input, next func() *record.Record) {
 	e.close()
 }
 
+// DecodeRun decodes the event that the lines begin with and returns how many of them
+// it took: one, or all lines in a row that a format knows to be parts of one event.
+// Those become one record whose raw is the lines, joined by newlines, and whose place
+// and arrival are those of the first. in.Line is not read. The lines of a batch are
+// committed together with its cursors, so joining them changes nothing in what is
+// taken once and what is not.
+func (w *Worker) DecodeRun(in Input, lines []ingest.Line, next func() *record.Record) int {
+	in.Line = &lines[0]
+	w.ev.lines = lines
+	w.Decode(in, next)
+	n := len(lines) - len(w.ev.lines)
+	w.ev.lines = nil
+	return max(n, 1)
+}
+
+// join puts the lines that belong to one event in place of its first.
+func (e *event) join(f *format) (joined bool) {
+	lines := e.lines
+	if f == nil || f.join == nil || len(lines) < 2 || lines[0].FullLength > 0 || lines[0].Defect != "" {
+		return false
+	}
+	n := f.join(e, lines)
+	if n < 2 {
+		return false
+	}
+	whole := lines[0]
+	whole.Raw = nil
+	for i := range lines[:n] {
+		if i > 0 {
+			whole.Raw = append(whole.Raw, '\n')
+		}
+		whole.Raw = append(whole.Raw, lines[i].Raw...)
+	}
+	e.lines = lines[n:]
+	in := e.in
+	in.Line = &whole
+	e.open(in)
+	return true
+}
+
 // decode decodes the payload, whatever it is or holds.
 func (e *event) decode(next func() *record.Record) {
 	f, m := e.choose()
+	if e.join(f) {
+		f, m = e.choose()
+	}
 	if m == nil && (f == nil || f.general && f.unwraps()) && e.unwrap(next) {
 		return
 	}
@@ -134,15 +177,20 @@ func (e *event) open(in Input) {
 	e.nul, e.ctl, e.valid = flags&lineNUL != 0, flags&lineControl != 0, flags&lineHigh == 0 || utf8.Valid(line)
 	e.dirty = !e.valid
 	e.isJSON, e.paired, e.isPair, e.misfit = false, false, false, ""
-	e.env.reset()
-	if e.src.Syslog {
-		e.env.split(line, e.received, e.src.Zone, false)
-	} else if len(line) > 16 && (line[0] == '<' || line[0]-'0' < 10 || line[0] >= 'A' && line[0] <= 'S') {
-		e.env.split(line, e.received, e.src.Zone, true)
-	}
-	e.payload = line[e.env.msg:]
+	e.payload = e.header(&e.env, line)
 	e.top, e.around, e.tagsOf = root, e.around[:0], 0
 	e.unwrapped.reset(e.env.msg)
+}
+
+// header reads the envelope of line into v and returns what stands behind it.
+func (e *event) header(v *envelope, line []byte) []byte {
+	v.reset()
+	if e.src.Syslog {
+		v.split(line, e.received, e.src.Zone, false)
+	} else if len(line) > 16 && (line[0] == '<' || line[0]-'0' < 10 || line[0] >= 'A' && line[0] <= 'S') {
+		v.split(line, e.received, e.src.Zone, true)
+	}
+	return line[v.msg:]
 }
 
 // run decodes one record with the chosen format or mapping and completes it.

@@ -325,6 +325,7 @@ func TestFormats(t *testing.T) {
 	want := []string{
 		"agent_otel",
 		"agentcore",
+		"auditd",
 		"auth0",
 		"azure_activity",
 		"azure_keyvault",

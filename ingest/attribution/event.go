@@ -49,6 +49,9 @@ type event struct {
 	// leadTime is a timestamp in front of the pairs.
 	leadTime []byte
 
+	lines []ingest.Line // that the batch goes on with, the event's own first
+	audit auditEvent    // of auditd
+
 	format  *format
 	mapping *mapping
 	misfit  string // why what was pinned does not take the line

@@ -5,6 +5,8 @@ func hosts() []format {
 	return []format{
 		k8sAudit(),
 		vaultAudit(),
+		auditd(),
+		auditdJSON(),
 		sshd(),
 		sudo(),
 	}

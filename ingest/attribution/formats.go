@@ -3,6 +3,8 @@ package attribution
 import (
 	"bytes"
 	"slices"
+
+	"custody/ingest"
 )
 
 // format is one source format. A line is decoded by the first format in the
@@ -27,6 +29,9 @@ type format struct {
 	// general marks the forms that take almost anything: they are asked only when
 	// no particular format takes what the line holds inside.
 	general bool
+	// join returns how many of the lines are one event with the first, which is the
+	// event's line; at least 1. May be nil.
+	join func(e *event, lines []ingest.Line) int
 	// guide tells people what the format says and what it leaves out.
 	guide guide
 }
