@@ -56,7 +56,7 @@ func (e *evidence) verdict() (*who, []supply) {
 	var rivals []supply
 	put := func(s supply) {
 		for _, have := range rivals {
-			if same(have.who, s.who) {
+			if surely(have.who, s.who) {
 				return
 			}
 		}

@@ -127,14 +127,36 @@ func (h *hosts) meet(l *Linker, m *member) {
 		}
 		h.late(l, i)
 	case "end":
-		if i := h.byID[key]; key != 0 && i != nil && i.to == 0 {
+		i := h.byID[key]
+		if key == 0 {
+			i = h.open(l, m)
+		}
+		if i != nil && i.to == 0 {
 			i.to, i.endSeq = max(r.Time, i.from), r.Seq
 			// A session outlives the window, and its end belongs to its beginning.
 			m.c = join(m.chain(l), i.c)
 			m.to, m.rel, m.method, m.linked = i.seq, RespondsTo, Identifier, true
+			h.ended(l, i)
 			l.expectAt(l.now, check{kind: checkWrapper, at: i})
 		}
 	}
+}
+
+// open is the newest open session of the same person on the same host and
+// account, for products that do not number their sessions.
+func (h *hosts) open(l *Linker, m *member) (found *interval) {
+	if m.own == nil {
+		return nil
+	}
+	account := m.r.Get(record.ExecutorLocalAccount)
+	for _, n := range hostNames(m.r.Get(record.TargetID), m.r.Get(record.TargetName)) {
+		for _, i := range h.sessions[l.key(spaceHost, m.all, n)] {
+			if i.to == 0 && i.account == account && surely(i.who, m.own) && (found == nil || i.from > found.from) {
+				found = i
+			}
+		}
+	}
+	return found
 }
 
 // prune forgets sessions that ended long ago or are older than a day.
@@ -198,25 +220,14 @@ func (h *hosts) within(l *Linker, m *member, names []string) []*interval {
 			}
 		}
 	}
-	// Slack brings in neighbours: those that really enclose the event win.
-	strict := slices.DeleteFunc(slices.Clone(hit), func(i *interval) bool {
-		return m.r.Time < i.from || i.to != 0 && m.r.Time > i.to
-	})
-	if len(strict) > 0 && sameSource(strict, hit) {
-		return strict
-	}
-	return hit
-}
-
-// sameSource: leaving out neighbours is safe only if one of them encloses the
-// event so clearly that the clocks can't matter; with several people around it is not.
-func sameSource(strict, hit []*interval) bool {
+	// Slack brings in neighbours, which cast doubt and explain nothing: at least
+	// one session must enclose the event.
 	for _, i := range hit {
-		if !same(i.who, strict[0].who) {
-			return false
+		if m.r.Time >= i.from && (i.to == 0 || m.r.Time <= i.to) {
+			return hit
 		}
 	}
-	return true
+	return nil
 }
 
 // tie finds the session in which something happened on a host.
@@ -310,6 +321,28 @@ func (h *hosts) remember(l *Linker, m *member, names []string, by *interval) {
 
 func (l *Linker) accountKey(host uint64, account string) uint64 {
 	return mix(host ^ maphash.String(l.seed, account))
+}
+
+// ended takes back what was attributed to a session whose end is told late, of
+// what happened after it.
+func (h *hosts) ended(l *Linker, i *interval) {
+	var after []uint64
+	for _, host := range i.keys {
+		list := h.recent[l.accountKey(host, i.account)]
+		for n := range list {
+			if x := &list[n]; x.via == i.seq && x.who != nil && x.time > i.to {
+				after = append(after, x.seq)
+				x.who = nil
+				i.inside--
+			}
+		}
+	}
+	if len(after) > 0 {
+		l.amend(Amendment{
+			Tenant: i.tenant, unnamed: true,
+			evidence: []string{sentence("requester", "the session had ended, which was told later in", []uint64{i.endSeq})},
+		}, after)
+	}
 }
 
 // late attributes what happened inside a session before the session was told.

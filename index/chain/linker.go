@@ -474,7 +474,7 @@ func (l *Linker) contested(m *member, e *evidence) bool {
 	}
 	rivals := []supply{{m.own, m.r.Seq}}
 	for _, c := range e.claims[:e.n] {
-		if !same(c.who, m.own) && c.who.rank >= m.own.rank {
+		if !surely(c.who, m.own) && c.who.rank >= m.own.rank {
 			rivals = append(rivals, c.supply)
 		}
 	}

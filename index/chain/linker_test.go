@@ -329,6 +329,23 @@ func TestPrivilegedSession(t *testing.T) {
 	w.want(end, "carol@example.com", start)
 }
 
+// What happened after a session is not that session's, although its end is told later.
+func TestLateEndOfASession(t *testing.T) {
+	w := newWorld(t, Options{})
+	start := w.rec("source.format=wallix", "requester.id=carol@example.com", "requester.type=person", "attributes=session=start", "chain.session_id=sess-4711ab",
+		"target.type=host", "target.id=web-1", "executor.local_account=svc")
+	w.feed(start)
+	ended := w.now.Add(time.Second)
+	w.pass(5 * time.Minute)
+	after := w.rec("source.format=sudo", "source.host=web-1", "requester.id=svc", "requester.id_kind=local_account", "requester.type=unknown", "executor.id=root", "executor.type=unknown")
+	w.feed(after)
+	w.want(after, "carol@example.com", start)
+	end := w.rec("source.format=wallix", "requester.id=carol@example.com", "requester.type=person", "attributes=session=end", "chain.session_id=sess-4711ab")
+	end.Time = ended.UnixNano()
+	w.feed(end)
+	w.want(after, "", start)
+}
+
 func TestRestartKnowsWhatIsSealed(t *testing.T) {
 	w := newWorld(t, Options{})
 	root := w.rec("requester.id=alice@example.com", "requester.type=person", "executor.id=gw", "executor.type=agent", "chain.trace_id="+trace1, "chain.span_id=a1b2c3d4e5f60718")

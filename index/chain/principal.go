@@ -32,20 +32,53 @@ func rankOf(typ string) uint8 {
 	return 0
 }
 
-// same reports whether a and b can be one principal: the same identifier, a
-// short name and an address with that name, or a number of somebody's directory,
-// which says nothing for or against a name.
-func same(a, b *who) bool {
+// same reports whether nothing says that a and b are two: they have a name in
+// common, or one of them is known only by a number of somebody's directory.
+func same(a, b *who) bool { return compare(a, b) != differ }
+
+// surely reports whether a and b have an identifier or a name in common.
+func surely(a, b *who) bool { return compare(a, b) == agree }
+
+type likeness uint8
+
+const (
+	differ likeness = iota
+	unknown
+	agree
+)
+
+func compare(a, b *who) likeness {
 	if a == b || strings.EqualFold(a.id, b.id) {
-		return true
+		return agree
 	}
-	la, da, fa := strings.Cut(a.id, "@")
-	lb, db, fb := strings.Cut(b.id, "@")
+	known := false
+	for _, x := range [...]string{a.id, a.name} {
+		for _, y := range [...]string{b.id, b.name} {
+			if x == "" || y == "" || opaque(x) || opaque(y) {
+				continue
+			}
+			known = true
+			if alike(x, y) {
+				return agree
+			}
+		}
+	}
+	if known {
+		return differ
+	}
+	if opaque(a.id) && opaque(b.id) {
+		return differ
+	}
+	return unknown
+}
+
+// alike reports whether two names can be one's: a short name and an address with
+// that name agree, two addresses only when they are equal.
+func alike(a, b string) bool {
+	la, da, fa := strings.Cut(a, "@")
+	lb, db, fb := strings.Cut(b, "@")
 	if fa && fb && da != "" && db != "" {
-		return false
-	}
-	if opaque(a.id) != opaque(b.id) {
-		return true
+		return strings.EqualFold(a, b)
 	}
 	return strings.EqualFold(shortName(la), shortName(lb))
 }
