@@ -22,7 +22,7 @@ type overlay struct {
 	dirty []uint64 // targets, ascending
 
 	orphans []*amendment // amendments of which a target has expired
-	fresh   []uint64         // targets of amendments that came since freshTargets was called
+	fresh   []uint64     // targets of amendments that came since freshTargets was called
 
 	erasing sync.Mutex // one erasure at a time; held until it is stated
 	owed    map[uint64]debt

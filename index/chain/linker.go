@@ -206,8 +206,9 @@ func (l *Linker) meet(m *member) {
 	if m.own == nil {
 		m.own = l.people.actorOf(r)
 	}
-	// Who approves or revokes is not who asked for what is approved or revoked.
-	m.aside = bystander(r)
+	// Who approves or revokes is not who asked for what is approved or revoked, and
+	// a host's account is whoever holds it.
+	m.aside = bystander(r) || onHost(r) && r.Get(record.RequesterIDKind) == "local_account"
 	if id := r.Get(record.ExecutorID); id != "" {
 		m.exec = maphash.String(l.seed, id)
 	}
