@@ -9,14 +9,13 @@ import (
 
 // approval is what is known of one approval.
 type approval struct {
-	seq       uint64 // of the record that approved, or else asked for it
-	approver  string
-	asker     string
-	target    string
-	approved  bool
-	steps     int
-	at        int64
-	overreach bool
+	seq      uint64 // of the record that approved, or else asked for it
+	approver string
+	asker    string
+	target   string
+	approved bool
+	steps    int
+	at       int64
 }
 
 // maxApprovals bounds the approvals in memory; the oldest half goes.

@@ -1,5 +1,7 @@
 package chain
 
+import "slices"
+
 // ref is what an identifier leads to.
 type ref struct {
 	c   *chain
@@ -196,12 +198,7 @@ func (c *chain) trace(t uint64) (foreign bool) {
 }
 
 func (c *chain) agent(h uint64) {
-	for _, a := range c.agents {
-		if a == h {
-			return
-		}
-	}
-	if len(c.agents) < maxAgents {
+	if !slices.Contains(c.agents, h) && len(c.agents) < maxAgents {
 		c.agents = append(c.agents, h)
 	}
 }

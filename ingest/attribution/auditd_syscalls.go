@@ -2,6 +2,7 @@ package attribution
 
 import (
 	"bytes"
+	"maps"
 	"strconv"
 	"strings"
 )
@@ -211,8 +212,6 @@ ENAMETOOLONG ENOLCK ENOSYS ENOTEMPTY ELOOP`) {
 ESHUTDOWN ETOOMANYREFS ETIMEDOUT ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY EINPROGRESS`) {
 		m[strconv.Itoa(i+98)] = n
 	}
-	for k, n := range map[string]string{"61": "ENODATA", "95": "EOPNOTSUPP", "97": "EAFNOSUPPORT", "126": "ENOKEY", "127": "EKEYEXPIRED", "128": "EKEYREVOKED", "512": "ERESTARTSYS", "514": "ERESTARTNOHAND"} {
-		m[k] = n
-	}
+	maps.Copy(m, map[string]string{"61": "ENODATA", "95": "EOPNOTSUPP", "97": "EAFNOSUPPORT", "126": "ENOKEY", "127": "EKEYEXPIRED", "128": "EKEYREVOKED", "512": "ERESTARTSYS", "514": "ERESTARTNOHAND"})
 	return m
 }()
