@@ -70,7 +70,9 @@ func (s *Server) signin(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) setCookie(w http.ResponseWriter, r *http.Request, value string, expires time.Time) {
 	c := &http.Cookie{
-		Name: s.cookieName(r), Value: value, Path: "/", Expires: expires,
+		Name: s.cookieName(r), Value: value, Path: "/",
+		// By its age, not by a date: the browser's clock may be another.
+		MaxAge:   max(int(expires.Sub(s.now()).Seconds()), 1),
 		HttpOnly: true, Secure: s.secure(r), SameSite: http.SameSiteStrictMode,
 	}
 	if value == "" {
