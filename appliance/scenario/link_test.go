@@ -40,7 +40,7 @@ func TestLinking(t *testing.T) {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
 	seed := number(t, "CUSTODY_SCENARIO_SEED", binary.LittleEndian.Uint64(b[:])>>32)
-	chains := int(number(t, "CUSTODY_SCENARIO_CHAINS", 2000))
+	chains := int(number(t, "CUSTODY_SCENARIO_CHAINS", 800))
 	t.Logf("CUSTODY_SCENARIO_SEED=%d CUSTODY_SCENARIO_CHAINS=%d", seed, chains)
 	s := scenario.Generate(seed, chains)
 	got := take(t, &s)
