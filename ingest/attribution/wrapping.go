@@ -34,7 +34,8 @@ const (
 func role(key []byte) uint8 {
 	switch string(key) {
 	case "message", "msg", "MESSAGE", "@message", "_raw", "detail", "Message", "body", "Body", "jsonPayload", "textPayload", "_source", "Data",
-		"kinesis", "payload", "line", "original", "event.original", "stringValue", "short_message", "full_message", "raw", "raw_log", "rawLog", "text", "record", "AuditData", "auditData":
+		"kinesis", "payload", "line", "original", "event.original", "stringValue", "short_message", "full_message", "raw", "raw_log", "rawLog", "text", "record", "AuditData", "auditData",
+		"properties": // of Azure's diagnostic settings: the log of a cluster's API server
 		return holdsOne
 	case "data", "event", "result", "log":
 		return holdsOne | holdsMany
@@ -164,7 +165,7 @@ func (w *wrapping) fill(e *event, env *envelope, prefix string) {
 func (w *wrapping) plausible(t *tree, n int32) bool {
 	v := &t.nodes[n]
 	if v.kind == kindObject {
-		return v.count > 0
+		return v.count > 0 && (string(t.keyOf(n)) != "properties" || t.get(n, "log") != 0)
 	}
 	if v.kind != kindString {
 		return false
