@@ -137,6 +137,15 @@ func (e *event) takes(f *format, json bool) bool {
 // may begin with a bracket too, so what cannot be one from its second token on
 // stays text.
 func (e *event) parseJSON() bool {
+	if e.readJSON() {
+		return true
+	}
+	// The document of the line before must not answer for this one.
+	e.doc.empty()
+	return false
+}
+
+func (e *event) readJSON() bool {
 	b := e.payload
 	i := skipSpace(b, 0)
 	if bytes.HasPrefix(b[i:], []byte("@cee:")) {

@@ -82,6 +82,12 @@ func (t *tree) note(at int, what string) {
 	}
 }
 
+// empty makes the tree one of nothing, in which every pointer leads nowhere.
+func (t *tree) empty() {
+	t.src, t.keys, t.err, t.at, t.dup, t.flaw, t.flawAt, t.top = nil, t.keys[:0], "", 0, 0, "", 0, [4]uint64{}
+	t.nodes = append(t.nodes[:0], node{}, node{})
+}
+
 // parse reads the value at the start of src. ctl tells that src has control
 // characters. The tree holds all values that were complete before a fault.
 func (t *tree) parse(src []byte, ctl bool) {

@@ -18,7 +18,7 @@ type k8sCaller struct {
 	personAt string
 	// personKind is the kind of the person's id where it is another.
 	personKind string
-	proof    proof
+	proof      proof
 }
 
 // k8sPrincipals: user is the real caller and so the executor; impersonatedUser
