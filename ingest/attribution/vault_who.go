@@ -120,7 +120,7 @@ func (e *event) vaultMachine(meta, auth, display string) {
 		}
 	}
 	if role := e.str(meta + "/role_name"); len(role) > 0 && (display == "approle" || string(e.str("/request/mount_type")) == "approle") {
-		e.executor(record.ServiceAccount, e.cat([]byte(display), []byte("/"), role), meta+"/role_name")
+		e.executor(record.ServiceAccount, role, meta+"/role_name")
 		e.r.Set(record.ExecutorIDKind, "vault_approle", "")
 		return
 	}
