@@ -357,6 +357,7 @@ func TestFormats(t *testing.T) {
 		"otlp",
 		"ping",
 		"slack",
+		"spire",
 		"sshd",
 		"sudo",
 		"syslog",

@@ -7,6 +7,8 @@ func hosts() []format {
 		vaultAudit(),
 		auditd(),
 		auditdJSON(),
+		spire(),
+		spireText(),
 		sshd(),
 		sudo(),
 	}
