@@ -11,5 +11,6 @@ func hosts() []format {
 		spireText(),
 		sshd(),
 		sudo(),
+		sudoJSON(),
 	}
 }
