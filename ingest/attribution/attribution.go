@@ -203,7 +203,7 @@ func (e *event) run(f *format, m *mapping) {
 	case m != nil:
 		e.product(m.spec.Product, "")
 		kind := m.kind
-		if m.re != nil && (e.env.found || e.src.Syslog) {
+		if m.res != nil && (e.env.found || e.src.Syslog) {
 			kind = "syslog"
 		}
 		e.r.Set(record.SourceFormat, kind, "")

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"custody/ingest/record"
 )
@@ -24,13 +25,20 @@ type Mapping struct {
 	// Pattern is the regular expression (RE2) of kind regexp; its named groups
 	// are what fields refer to.
 	Pattern string `toml:"pattern"`
+	// Patterns are further patterns of kind regexp, for the program's other messages.
+	// They are tried in order behind Pattern; the first that matches is used. A field
+	// may name a group that only some of them have.
+	Patterns []string `toml:"patterns"`
 	// Fields says where each field of the record comes from: a JSON Pointer, a
 	// key, a named group, "sd:ID/PARAM", "header:HOSTNAME", "header:APP-NAME",
 	// "header:PROCID", or "=value" for a constant. Several, separated by " | ",
-	// are tried in order.
+	// are tried in order. "sha256:" in front of a place takes the SHA-256 of what stands
+	// there, for secrets that must not be repeated; "digest:" takes a SHA-256 that the
+	// source wrote itself, in base64 or hexadecimal, in the form in which sources meet.
 	Fields map[string]string `toml:"fields"`
 	// Values translates what a field's source says, whole value, before the
-	// usual normalising: values."outcome.status" = { "0" = "success" }.
+	// usual normalising: values."outcome.status" = { "0" = "success" }; "*" stands for
+	// all that is not named. The names of marks can stand here too.
 	Values map[string]map[string]string `toml:"values"`
 	// Time are the layouts of the field time, tried in order: "rfc3339", "unix"
 	// (seconds to nanoseconds, told apart by size), "syslog", or a Go layout.
@@ -42,15 +50,55 @@ type Mapping struct {
 	ExecutorType  string `toml:"executor_type"`
 	// Product is shown in source.product.
 	Product string `toml:"product"`
+	// Zone is the IANA name of the zone of times that state none. Default the source's.
+	Zone string `toml:"zone"`
+	// Separators say by what the text of a list is split: separators."authority.scopes"
+	// = ";". Default blanks and commas. "delegation.scopes" is that of delegations.
+	Separators map[string]string `toml:"separators"`
+	// Delegation lists who handed what to the next, the original requester first: each
+	// an element with principal, credential, scopes, audience and expires, and where
+	// each comes from. Elements without a value are left out.
+	Delegation []map[string]string `toml:"delegation"`
+	// Marks tell what a record is of something longer: session ("start" or "end" of a
+	// session on a host), half ("request", "response", "call" or "result"), approval
+	// ("requested", "approved" or "denied") and handoff (the id of the agent handed to).
+	Marks map[string]string `toml:"marks"`
+	// Attributes are kept as name=value where the record has no field of its own.
+	Attributes map[string]string `toml:"attributes"`
+	// Absent says why the source does not tell something, where it does not: of a field,
+	// or of requester, executor, delegation or decision, "not_recorded",
+	// "not_applicable", "redacted" or "not_established".
+	Absent map[string]string `toml:"absent"`
+	// Withheld are values that stand for one that the source does not show ("***"): the
+	// field is absent as redacted.
+	Withheld []string `toml:"withheld"`
+	// Proof is how the source itself knows the requester: "login" (it authenticated it),
+	// "body" (default: it repeats what the writer of the event said) or "param" (a header
+	// or a parameter that anyone along the way can set).
+	Proof string `toml:"proof"`
+	// NoDecision says that the source has no place for decisions, so that none is missing.
+	NoDecision bool `toml:"no_decision"`
+	// NoPolicyVersion says that it has none for the version of a policy.
+	NoPolicyVersion bool `toml:"no_policy_version"`
 }
 
 // origin is where a value comes from.
 type origin struct {
-	kind  originKind
-	path  string // pointer, key, header
-	group int    // index of the regexp's group
-	prov  string
+	kind   originKind
+	path   string // pointer, key, header
+	groups []int  // index of the group in each pattern, -1 where it has none
+	prov   string
+	digest digestKind
 }
+
+// digestKind is what a secret goes through on its way into the record.
+type digestKind uint8
+
+const (
+	asWritten  digestKind = iota
+	hashed                // its SHA-256
+	normalised            // a SHA-256 that the source wrote
+)
 
 type originKind uint8
 
@@ -67,6 +115,8 @@ type target struct {
 	how    how
 	from   []origin
 	values map[string]string
+	sep    string // of a list, "" for blanks and commas
+	mark   string // name of a mark or an attribute, which has no field
 }
 
 type condition struct {
@@ -80,9 +130,17 @@ type mapping struct {
 	name    string
 	kind    string // as source.format shows it
 	decoder string
-	re      *regexp.Regexp
+	res     []*regexp.Regexp
 	match   []condition
 	targets []target
+	hops    []hop
+	zone    *time.Location
+	proof   proof
+}
+
+// hop is a compiled element of Delegation.
+type hop struct {
+	principal, credential, scopes, audience, expires []origin
 }
 
 var principalTypes = []string{record.Person, record.Agent, record.Workload, record.ServiceAccount, record.Unknown}
@@ -118,19 +176,34 @@ func compileMapping(spec *Mapping) (*mapping, error) {
 	case "kv":
 	case "regexp":
 		m.kind = "text"
-		re, err := regexp.Compile(spec.Pattern)
-		if err != nil {
-			return nil, fmt.Errorf("mapping %q: pattern: %w", spec.Name, err)
-		}
-		if spec.Pattern == "" {
+		if spec.Pattern == "" && len(spec.Patterns) == 0 {
 			return nil, wrong("pattern", "kind regexp needs one")
 		}
-		m.re = re
+		if spec.Pattern != "" {
+			re, err := regexp.Compile(spec.Pattern)
+			if err != nil {
+				return nil, fmt.Errorf("mapping %q: pattern: %w", spec.Name, err)
+			}
+			m.res = append(m.res, re)
+		}
+		for i, p := range spec.Patterns {
+			re, err := regexp.Compile(p)
+			if err != nil {
+				return nil, fmt.Errorf("mapping %q: patterns[%d]: %w", spec.Name, i, err)
+			}
+			if p == "" {
+				return nil, wrong(fmt.Sprintf("patterns[%d]", i), "empty pattern")
+			}
+			m.res = append(m.res, re)
+		}
 	default:
 		return nil, wrong("kind", "%q is not json, kv or regexp", spec.Kind)
 	}
-	if spec.Pattern != "" && m.re == nil {
+	if (spec.Pattern != "" || len(spec.Patterns) > 0) && m.res == nil {
 		return nil, wrong("pattern", "only kind regexp has one")
+	}
+	if err := m.options(wrong); err != nil {
+		return nil, err
 	}
 	if len(spec.Fields) == 0 {
 		return nil, wrong("fields", "none given")
@@ -159,18 +232,11 @@ func compileMapping(spec *Mapping) (*mapping, error) {
 		}
 		m.targets = append(m.targets, t)
 	}
-	for _, name := range sorted(spec.Values) {
-		i := slices.IndexFunc(m.targets, func(t target) bool { return t.field.String() == name })
-		if i < 0 {
-			return nil, wrong("values."+name, "the field is not in fields%s", suggest(name))
-		}
-		t := &m.targets[i]
-		t.values = spec.Values[name]
-		for _, raw := range sorted(t.values) {
-			if words := vocabulary(t.field); words != nil && !slices.Contains(words, t.values[raw]) {
-				return nil, wrong("values."+name, "%q is not one of %s", t.values[raw], strings.Join(words, ", "))
-			}
-		}
+	if err := m.additions(wrong); err != nil {
+		return nil, err
+	}
+	if err := m.translations(wrong); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
@@ -189,72 +255,4 @@ func suggest(name string) string {
 		return fmt.Sprintf(" (did you mean %q?)", s)
 	}
 	return ""
-}
-
-func (m *mapping) target(name, spec string) (target, error) {
-	p, ok := record.Lookup(name)
-	if !ok {
-		return target{}, fmt.Errorf("no such field%s", suggest(name))
-	}
-	if p.Sub != "" || !settable(p.Field) {
-		return target{}, fmt.Errorf("a mapping cannot set this field")
-	}
-	t := target{field: p.Field, how: howOf(p.Field)}
-	for alt := range strings.SplitSeq(spec, " | ") {
-		from, err := m.origin(strings.TrimSpace(alt), false)
-		if err != nil {
-			return target{}, err
-		}
-		if words := vocabulary(t.field); from.kind == fromConstant && words != nil && !slices.Contains(words, from.path) {
-			return target{}, fmt.Errorf("%q is not one of %s", from.path, strings.Join(words, ", "))
-		}
-		if from.kind == fromConstant && t.field == record.Time {
-			return target{}, fmt.Errorf("time cannot be a constant")
-		}
-		t.from = append(t.from, from)
-	}
-	return t, nil
-}
-
-// origin compiles one source of a value. In conditions app and host mean the header.
-func (m *mapping) origin(s string, condition bool) (origin, error) {
-	switch {
-	case s == "":
-		return origin{}, fmt.Errorf("empty path")
-	case s[0] == '=':
-		if len(s) == 1 {
-			return origin{}, fmt.Errorf("empty constant")
-		}
-		return origin{kind: fromConstant, path: s[1:]}, nil
-	case strings.HasPrefix(s, "sd:"):
-		if id, param, ok := strings.Cut(s[3:], "/"); !ok || id == "" || param == "" {
-			return origin{}, fmt.Errorf("%q is not sd:ID/PARAM", s)
-		}
-		return origin{kind: fromSD, path: s[3:], prov: s}, nil
-	case condition && (s == "app" || s == "host") || strings.HasPrefix(s, "header:"):
-		name := map[string]string{"app": "APP-NAME", "host": "HOSTNAME"}[s]
-		if name == "" {
-			name = s[len("header:"):]
-		}
-		if name != "APP-NAME" && name != "HOSTNAME" && name != "PROCID" {
-			return origin{}, fmt.Errorf("%q is not header:HOSTNAME, header:APP-NAME or header:PROCID", s)
-		}
-		return origin{kind: fromHeader, path: name, prov: "header:" + name}, nil
-	}
-	o := origin{kind: fromPayload, path: s, prov: s}
-	switch {
-	case m.re != nil:
-		if o.group = m.re.SubexpIndex(s); o.group < 0 {
-			return origin{}, fmt.Errorf("the pattern has no group %q", s)
-		}
-		o.prov = "/" + s
-	case m.kind == "json":
-		if s[0] != '/' {
-			return origin{}, fmt.Errorf("%q is not a JSON Pointer (it must begin with a slash)", s)
-		}
-	default:
-		o.path = strings.TrimPrefix(s, "/")
-		o.prov = "/" + o.path
-	}
-	return o, nil
 }
