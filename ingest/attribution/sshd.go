@@ -326,7 +326,7 @@ func (e *event) sshSession(m []byte) bool {
 		if !ok {
 			continue
 		}
-		what := rest
+		var what []byte
 		if i := bytes.LastIndex(rest, []byte(" id ")); i > 0 {
 			rest = rest[:i]
 		}
@@ -337,7 +337,6 @@ func (e *event) sshSession(m []byte) bool {
 			}
 			what, rest = rest[:i], rest[i+len(" for "):]
 		} else {
-			what = nil
 			rest, _ = after(rest, "user ")
 		}
 		e.sshUser(rest, " from ")
