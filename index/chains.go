@@ -17,11 +17,16 @@ type Chain struct {
 	Moved     bool             // the asked record was the first of a chain that was joined to this one
 	Records   []*record.Record // effective, by seq
 	Merged    []uint64         // roots of chains that were joined to it
-	Truncated bool             // there are more than MaxChain records
+	Truncated bool             // there is more than MaxChain records or maxChainBytes
+
+	bytes int
 }
 
 // MaxChain bounds the records of a chain that are read at once.
 const MaxChain = 10_000
+
+// maxChainBytes bounds their lines: records are as large as a sender likes.
+const maxChainBytes = 128 << 20
 
 // Chain finds the chain of a record, by the record's UUID or decimal seq. A
 // record that hangs on nothing is a chain of its own. Records of other tenants
@@ -53,6 +58,7 @@ func (l *Ledger) Chain(ctx context.Context, id string) (*Chain, error) {
 		if !have[r.Seq] && r.Get(record.ContextTenant) == tenant {
 			have[r.Seq] = true
 			c.Records = append(c.Records, r)
+			c.bytes += len(r.Raw)
 		}
 	}
 	if root != nil {
@@ -98,14 +104,14 @@ func (l *Ledger) members(ctx context.Context, root uint64, tenant string, c *Cha
 	if err != nil {
 		return fmt.Errorf("query of a chain: %w", err)
 	}
-	req := Request{Query: q, Tenant: tenant, Order: OldestFirst, Limit: 1000}
+	req := Request{Query: q, Tenant: tenant, Order: OldestFirst, Limit: 200}
 	for {
 		page, err := l.Search(ctx, req)
 		if err != nil {
 			return err
 		}
 		for _, r := range page.Records {
-			if len(c.Records) >= MaxChain {
+			if len(c.Records) >= MaxChain || c.bytes > maxChainBytes {
 				c.Truncated = true
 				return nil
 			}

@@ -151,7 +151,7 @@ keeps it, seals it in a verifiable log, and lets people search it in a browser.
 	root.PersistentFlags().StringVar(&a.config, "config", "", "configuration file (TOML); without it custody runs on its defaults")
 	root.PersistentFlags().StringVar(&a.data, "data", "", "data folder (default ./custody-data, or as configured)")
 	for _, add := range []func() *cobra.Command{
-		a.serve, a.checkConfig, a.parse, a.importFiles, a.search, a.count, a.show, a.verify, a.log, a.token, a.user, a.demo, a.status, a.version,
+		a.serve, a.checkConfig, a.parse, a.importFiles, a.search, a.count, a.show, a.chain, a.verify, a.log, a.token, a.user, a.demo, a.status, a.version,
 	} {
 		root.AddCommand(add())
 	}

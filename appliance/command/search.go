@@ -68,7 +68,10 @@ func (a *app) search() *cobra.Command {
 }
 
 // sentence is a record in one line: who, through whom, did what to what, and how it ended.
-func sentence(r *record.Record) string {
+func sentence(r *record.Record) string { return describe(r, r.Get(record.OutcomeStatus)) }
+
+// describe is sentence with an end of the caller's.
+func describe(r *record.Record, end string) string {
 	var b strings.Builder
 	at := r.Get(record.Time)
 	if at == "" {
@@ -98,8 +101,8 @@ func sentence(r *record.Record) string {
 	if what != "" {
 		b.WriteString(" → " + what)
 	}
-	if s := r.Get(record.OutcomeStatus); s != "" {
-		b.WriteString(" — " + s)
+	if end != "" {
+		b.WriteString(" — " + end)
 	}
 	if f := r.List(record.Findings); len(f) > 0 {
 		b.WriteString("  (" + strings.Join(f, ", ") + ")")

@@ -33,6 +33,9 @@ type Ledger interface {
 	Histogram(ctx context.Context, r index.Request, buckets int) ([]index.Bucket, error)
 	// Get finds a record by UUID or decimal seq: as it stands, and as it was sealed.
 	Get(ctx context.Context, id string) (eff, sealed *record.Record, st index.SealState, err error)
+	// Chain finds the chain of a record by the record's UUID or decimal seq: at least
+	// that record, effective, in the order of seqs.
+	Chain(ctx context.Context, id string) (*index.Chain, error)
 	// Tail calls fn for each record from the seq from on that matches, in order and
 	// also those to come, until ctx ends or fn fails. fn loads the record if it wants
 	// it. After each stretch, at least once, it calls reached with the seq
@@ -168,6 +171,7 @@ func (s *Server) api(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/count", s.limited(s.apiCount))
 	mux.HandleFunc("GET /api/v1/facets", s.limited(s.apiFacets))
 	mux.HandleFunc("GET /api/v1/histogram", s.limited(s.apiHistogram))
+	mux.HandleFunc("GET /api/v1/chains/{id}", s.limited(s.apiChain))
 	mux.HandleFunc("GET /api/v1/tail", s.streamed(s.apiTail))
 	mux.HandleFunc("GET /api/v1/sources", s.apiSources)
 	mux.HandleFunc("GET /api/v1/status", s.apiStatus)

@@ -141,7 +141,7 @@ func (l *Linker) check(c *check) {
 		}
 		for _, h := range c.c.find().handed {
 			if h.seq == c.seq && !h.seen {
-				l.finding(c.tenant, c.seq, record.ChainBroken, "nothing arrived from the agent that it was handed to")
+				l.finding(c.tenant, c.seq, record.ChainBroken, UnansweredHandoff)
 			}
 		}
 	case checkUnseen:
