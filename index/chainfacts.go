@@ -157,12 +157,15 @@ func (c *Chain) Findings() map[string][]uint64 {
 
 // Span is the time from the first to the last record, Unix nanoseconds.
 func (c *Chain) Span() (from, to int64) {
-	for i, r := range c.Records {
+	for _, r := range c.Records {
 		t := When(r)
-		if i == 0 || t < from {
+		if t == 0 {
+			continue
+		}
+		if from == 0 || t < from {
 			from = t
 		}
-		if i == 0 || t > to {
+		if to == 0 || t > to {
 			to = t
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"custody/index"
 )
@@ -12,6 +13,9 @@ import (
 func quoteTerm(field, value string) string {
 	return field + `:"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) + `"`
 }
+
+// maxIDShown is the longest identifier that a page of its own is about, in bytes.
+const maxIDShown = 1024
 
 var orWord = regexp.MustCompile(`(^|[\s)])OR([\s(]|$)`)
 
@@ -76,3 +80,23 @@ func (a *asked) narrowed(q string) string { return searchURL(q, a.From, a.To, a.
 func (a *asked) params() string {
 	return strings.TrimPrefix(strings.TrimPrefix(searchURL(a.Q, a.From, a.To, a.Order), "/"), "?")
 }
+
+// principalURL is the page of a principal, "" when no address can hold the id.
+func principalURL(id, tenant string) string { return aboutURL("/principals", id, tenant) }
+
+// credentialURL is the page of a credential, "" when no address can hold the id.
+func credentialURL(id, tenant string) string { return aboutURL("/credentials", id, tenant) }
+
+func aboutURL(path, id, tenant string) string {
+	if id == "" || len(id) > maxIDShown || !utf8.ValidString(id) {
+		return ""
+	}
+	v := url.Values{"id": {id}}
+	if tenant != "" && len(tenant) <= maxPart && utf8.ValidString(tenant) {
+		v.Set("tenant", tenant)
+	}
+	return path + "?" + v.Encode()
+}
+
+// pathSegment writes s so that it is one segment of a path.
+func pathSegment(s string) string { return url.PathEscape(s) }

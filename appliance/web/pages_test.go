@@ -85,7 +85,7 @@ func harmless(t *testing.T, where, doc string) {
 	}
 	allowed := map[string]bool{}
 	for e := range strings.FieldsSeq(`html head body meta title link script a header svg path nav div noscript form button input span label kbd main
-		dialog h1 h2 h3 dl dt dd section aside p b ol ul li time bdi mark progress details summary table thead tbody tr th td article pre code figure figcaption s`) {
+		dialog h1 h2 h3 dl dt dd section aside p b ol ul li time bdi mark progress details summary table thead tbody tr th td article pre code figure figcaption s rect`) {
 		allowed[e] = true
 	}
 	for n := range root.Descendants() {

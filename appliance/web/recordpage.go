@@ -37,6 +37,7 @@ type recordPage struct {
 	Amended  bool
 	Around   string // address of what happened around it
 	Related  []related
+	Chain    string // address of the chain that it is in
 }
 
 func (p recordPage) title() string { return "Record " + uintText(p.Seq) }
@@ -63,6 +64,7 @@ type valueView struct {
 	Cut              int // bytes not shown
 	Mono             bool
 	Include, Exclude string
+	About            string // address of the page about the principal or the credential
 	Provenance       string
 	AmendedBy        string
 }
@@ -99,7 +101,9 @@ func (s *Server) pageRecord(w http.ResponseWriter, r *http.Request) {
 		s.page(w, r, status, "message", pageMessage{http.StatusText(status), e.Message})
 		return
 	}
-	s.page(w, r, http.StatusOK, "record", newRecordPage(eff, sealed, st))
+	p := newRecordPage(eff, sealed, st)
+	p.Chain = s.chainOf(r.Context(), &p.Row)
+	s.page(w, r, http.StatusOK, "record", p)
 }
 
 func newRecordPage(eff, sealed *record.Record, st index.SealState) recordPage {
@@ -148,9 +152,10 @@ func newRecordPage(eff, sealed *record.Record, st index.SealState) recordPage {
 		record.ChainRequestID, record.ChainTraceID, record.ChainSessionID, record.ChainTaskID, record.ChainToolCallID, record.CredentialID,
 	} {
 		if v := eff.Get(f); v != "" && len(v) <= maxPart && utf8.ValidString(v) {
-			p.Related = append(p.Related, related{f.String(), v, searchURL(quoteTerm(f.String(), v), "", "", index.NewestFirst)})
+			p.Related = append(p.Related, related{"same " + f.String(), v, searchURL(quoteTerm(f.String(), v), "", "", index.NewestFirst)})
 		}
 	}
+	p.Related = append(p.Related, delegates(eff)...)
 	if eff.Time != 0 {
 		const minute = 60e9
 		p.Around = searchURL("", stamp(eff.Time-minute), stamp(eff.Time+minute), index.NewestFirst)
@@ -183,6 +188,7 @@ func newField(eff, sealed *record.Record, f record.Field) fieldView {
 				x.Exclude = searchURL("-"+c, "", "", index.NewestFirst)
 			}
 		}
+		x.About = aboutValue(f, text, eff.Get(record.ContextTenant))
 		v.Values = append(v.Values, x)
 	}
 	if f.IsList() {

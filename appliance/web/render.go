@@ -13,7 +13,7 @@ import (
 )
 
 // Pages share the layout and the partials; fragments are the partials alone.
-var pageNames = []string{"search", "record", "sources", "setup", "signin", "message", "help"}
+var pageNames = []string{"search", "record", "chain", "principal", "credential", "sources", "setup", "signin", "message", "help"}
 
 const partials = "partials"
 

@@ -24,6 +24,7 @@ type rowView struct {
 	Demo      bool
 	Risk      string
 	Findings  []finding
+	Chain     string // address of the chain that it is in
 }
 
 // part names a principal or a tool, or says why there is none.
@@ -131,6 +132,8 @@ func newRow(r *record.Record, words []string) rowView {
 	}
 	if r.Kind != record.KindRecord && r.Kind != 0 {
 		v.Kind = r.Kind.String()
+	} else if r.Has(record.ChainID) {
+		v.Chain = "/chains/" + idOf(r)
 	}
 	v.Plain = v.Kind != "" || (v.Requester.Missing && v.Executor.Missing && v.Through.Missing && v.Operation == "")
 	text := r.MessageText()

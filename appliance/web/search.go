@@ -127,6 +127,7 @@ func (s *Server) pageSearch(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		p.Rows = s.rows(page.Records, a.Query)
+		s.markRoots(r.Context(), p.Rows)
 		s.paging(&p, &a, r.URL.Query(), page.Next)
 		if err := s.gaps(r.Context(), &p, &a); err != nil {
 			s.log.Warn("gaps cannot be listed", "error", err)

@@ -53,14 +53,14 @@
         { ...axis, size: 46, space: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 1e8], values: (u, v) => v.map((n) => n >= 1e6 ? n / 1e6 + "M" : n >= 1e3 ? n / 1e3 + "k" : String(n)) },
       ],
       series: [{}, { fill: css("--bar"), stroke: css("--bar"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.86, 60], align: 1 }) }],
-      cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
+      cursor: { y: false, points: { show: false }, drag: { x: !("still" in el.dataset), y: false, setScale: false } },
       hooks: {
         setCursor: [(u) => {
           if (!readout) return;
           const left = u.cursor.left;
           if (left == null || left < 0) { readout.textContent = rest; return; }
           const i = Math.min(xs.length - 1, Math.max(0, Math.floor((u.posToVal(left, "x") - xs[0]) / step)));
-          readout.textContent = `${group(ys[i])} events · ${utc(xs[i])} – ${utc(xs[i] + step)} UTC · drag to narrow`;
+          readout.textContent = `${group(ys[i])} events · ${utc(xs[i])} – ${utc(xs[i] + step)} UTC${"still" in el.dataset ? "" : " · drag to narrow"}`;
         }],
         setSelect: [(u) => {
           if (u.select.width < 4) return;
