@@ -17,44 +17,78 @@ type Fold struct {
 
 // Folds divides the tree into runs of more than most equal siblings and the nodes
 // that are in none, which stand alone (Count 1, and To is From+1: what hangs on it
-// is divided itself). Runs that open names by the seq of their first record are
-// not folded.
-func Folds(tree []Node, most int, open []uint64) []Fold {
+// is divided itself). Equal siblings need not follow each other: the tree comes
+// back with each run together, at the place of its first. Runs that open names by
+// the seq of their first record are left as they are.
+func Folds(tree []Node, most int, open []uint64) ([]Node, []Fold) {
 	n := len(tree)
-	size := make([]int, n)
-	below := make([]uint64, n)
-	whole := make([]uint64, n)
+	below, whole := make([]uint64, n), make([]uint64, n)
 	seed := maphash.MakeSeed()
 	// A parent stands before its children, so that they are done when it is reached.
 	for i := n - 1; i >= 0; i-- {
-		size[i]++
 		whole[i] = maphash.Comparable(seed, [2]uint64{maphash.String(seed, likeness(tree[i])), below[i]})
 		if p := tree[i].Parent; p >= 0 {
-			size[p] += size[i]
 			below[p] = maphash.Comparable(seed, [2]uint64{below[p], whole[i]})
 		}
 	}
-	var out []Fold
-	for i := 0; i < n; {
-		end, count := i, 0
-		for end < n && tree[end].Parent == tree[i].Parent && whole[end] == whole[i] {
-			end += size[end]
-			count++
+	type run struct {
+		parent int
+		like   uint64
+	}
+	runs := make(map[run][]int)
+	kids := make([][]int, n+1) // the last: those without a parent
+	for i, node := range tree {
+		p := node.Parent
+		runs[run{p, whole[i]}] = append(runs[run{p, whole[i]}], i)
+		if p < 0 {
+			p = n
 		}
-		switch {
-		case count <= most:
-			out = append(out, Fold{i, i + 1, 1})
-			i++
-		case slices.Contains(open, tree[i].Record.Seq):
-			for ; i < end; i++ {
-				out = append(out, Fold{i, i + 1, 1})
+		kids[p] = append(kids[p], i)
+	}
+	folded := func(i int) []int {
+		list := runs[run{tree[i].Parent, whole[i]}]
+		if len(list) <= most || slices.Contains(open, tree[list[0]].Record.Seq) {
+			return nil
+		}
+		return list
+	}
+	// Each step places a node; within a run that is folded nothing is divided.
+	type step struct{ at, under, fold int }
+	out := make([]Node, 0, n)
+	var folds []Fold
+	var stack []step
+	push := func(list []int, under, fold int) {
+		for _, i := range slices.Backward(list) {
+			switch all := folded(i); {
+			case fold < 0 && all != nil && i == all[0]:
+				for _, j := range slices.Backward(all) {
+					stack = append(stack, step{j, under, i})
+				}
+			case fold < 0 && all != nil: // stands with the first of its run
+			default:
+				stack = append(stack, step{i, under, fold})
 			}
-		default:
-			out = append(out, Fold{i, end, count})
-			i = end
 		}
 	}
-	return out
+	push(kids[n], -1, -1)
+	for len(stack) > 0 {
+		s := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		at := len(out)
+		node := tree[s.at]
+		node.Parent = s.under
+		out = append(out, node)
+		switch {
+		case s.fold == s.at:
+			folds = append(folds, Fold{at, at + 1, len(folded(s.at))})
+		case s.fold >= 0:
+			folds[len(folds)-1].To = at + 1
+		default:
+			folds = append(folds, Fold{at, at + 1, 1})
+		}
+		push(kids[s.at], at, s.fold)
+	}
+	return out, folds
 }
 
 // likeness is what equal siblings have in common.

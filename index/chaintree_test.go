@@ -109,8 +109,8 @@ func TestTreeOfTenThousand(t *testing.T) {
 	if len(tree) != MaxChain || tree[MaxChain-1].Depth != MaxChain-1 {
 		t.Fatalf("%d nodes", len(tree))
 	}
-	if n := len(Folds(tree, 10, nil)); n != MaxChain {
-		t.Errorf("%d rows", n)
+	if _, folds := Folds(tree, 10, nil); len(folds) != MaxChain {
+		t.Errorf("%d rows", len(folds))
 	}
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("took %s", took)
@@ -138,23 +138,44 @@ func TestFolds(t *testing.T) {
 		add("read", 0)
 	}
 	text := func(open ...uint64) (s []string) {
-		for _, f := range Folds((&Chain{Records: recs}).Tree(), 5, open) {
-			if f.Count > 1 {
-				s = append(s, fmt.Sprintf("%d×[%d,%d)", f.Count, f.From, f.To))
-			} else {
-				s = append(s, fmt.Sprint(f.From))
+		tree, folds := Folds((&Chain{Records: recs}).Tree(), 5, open)
+		seen := make(map[uint64]bool)
+		next := 0
+		for i, n := range tree {
+			seen[n.Record.Seq] = true
+			if n.Parent >= i || n.Parent >= 0 && tree[n.Parent].Depth != n.Depth-1 {
+				t.Errorf("node %d hangs on %d", i, n.Parent)
 			}
+		}
+		for _, f := range folds {
+			if f.From != next {
+				t.Errorf("a run begins at %d, not at %d", f.From, next)
+			}
+			next = f.To
+			first := tree[f.From].Record.Seq
+			if f.Count > 1 {
+				s = append(s, fmt.Sprintf("%d×%d..%d", f.Count, first, tree[f.To-1].Record.Seq))
+			} else {
+				s = append(s, fmt.Sprint(first))
+			}
+		}
+		if len(seen) != len(recs) || next != len(recs) {
+			t.Errorf("%d of %d records, up to %d", len(seen), len(recs), next)
 		}
 		return s
 	}
-	if got := strings.Join(text(), " "); got != "0 12×[1,25) 25 26 27 28 29 30" {
+	if got := strings.Join(text(), " "); got != "0 12×1..24 25 26 27 28 29 30" {
 		t.Error(got)
 	}
 	if got := text(1); len(got) != len(recs) {
-		t.Errorf("an open fold has %d rows of %d", len(got), len(recs))
+		t.Errorf("an open run has %d rows of %d", len(got), len(recs))
 	}
+	// One that differs stands where it stood; the others still are one.
 	recs[7].AddFinding(record.HalfPair)
-	if got := strings.Join(text(), " "); got != "0 1 2 3 4 5 6 7 8 8×[9,25) 25 26 27 28 29 30" {
+	if got := strings.Join(text(), " "); got != "0 11×1..24 7 8 25 26 27 28 29 30" {
+		t.Error(got)
+	}
+	if got := strings.Join(text(1)[:9], " "); got != "0 1 2 3 4 5 6 7 8" {
 		t.Error(got)
 	}
 }

@@ -215,7 +215,7 @@ func (c *chainAnswer) draw(tree []index.Node) []string {
 			before[g.Record] = append(before[g.Record], x)
 		}
 	}
-	folds := index.Folds(tree, maxEqual, nil)
+	tree, folds := index.Folds(tree, maxEqual, nil)
 	// Whether something of the same parent still follows decides on the branch.
 	more := make([]bool, len(folds))
 	seen := make(map[int]bool)

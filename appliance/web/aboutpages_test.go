@@ -53,7 +53,7 @@ func TestPrincipalPage(t *testing.T) {
 	page := s.get("/principals?id=" + url.QueryEscape("alice@example.com")).Body.String()
 	harmless(t, "principal", page)
 	leadsToAsMany(t, f, page)
-	for _, want := range []string{"<h2>Asked</h2>", "<h2>Approved</h2>", "By way of", "deploy-agent", "first seen", "person", "data-counts="} {
+	for _, want := range []string{"<h2>Asked</h2>", "<h2>Approved</h2>", "By way of", "deploy-agent", "first arrived", "person", "data-counts="} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q", want)
 		}
@@ -69,7 +69,7 @@ func TestPrincipalPage(t *testing.T) {
 	// Both ends of what was seen, by arrival.
 	of := slices.DeleteFunc(slices.Clone(f.recs), func(r *record.Record) bool { return r.Get(record.ExecutorID) != "deploy-agent" })
 	for _, r := range []*record.Record{of[0], of[len(of)-1]} {
-		if !strings.Contains(agent, `<a class="m" href="/records/`+record.FormatID(r.ID)+`">`+clockText(r.Time)) {
+		if !strings.Contains(agent, `<a class="m" href="/records/`+record.FormatID(r.ID)+`">`+clockText(r.Received)) {
 			t.Errorf("record %d is not an end", r.Seq)
 		}
 	}

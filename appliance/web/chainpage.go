@@ -121,9 +121,11 @@ func newChainPage(c *index.Chain, v url.Values) chainPage {
 	p.When, p.Took = clockText(from), spanText(to-from)
 	p.From, p.To = clockText(from), "+"+spanText(to-from)
 	p.head(c)
-	tree := c.Tree()
 	opened := openedRuns(v.Get("open"))
-	rows := chainRows(c, tree, opened, p.Asked, from, to)
+	tree := c.Tree()
+	gaps := c.Gaps(tree)
+	tree, folds := index.Folds(tree, maxSiblings, opened)
+	rows := chainRows(tree, folds, gaps, p.Asked, from, to)
 	p.All = len(rows)
 	at, err := strconv.Atoi(v.Get("row"))
 	if err != nil || at < 0 || at >= len(rows) {
@@ -311,10 +313,10 @@ func chainClause(c *index.Chain) string {
 }
 
 // chainRows lays out the tree: runs of equal siblings as one row, gaps where they are.
-func chainRows(c *index.Chain, tree []index.Node, opened []uint64, asked *askerView, from, to int64) []chainRow {
+func chainRows(tree []index.Node, folds []index.Fold, missing []index.Gap, asked *askerView, from, to int64) []chainRow {
 	before, after := map[uint64][]index.Gap{}, map[uint64][]index.Gap{}
 	var last []index.Gap
-	for _, g := range c.Gaps(tree) {
+	for _, g := range missing {
 		switch {
 		case g.Reason == index.CutOff:
 			last = append(last, g)
@@ -347,7 +349,7 @@ func chainRows(c *index.Chain, tree []index.Node, opened []uint64, asked *askerV
 			})
 		}
 	}
-	for _, f := range index.Folds(tree, maxSiblings, opened) {
+	for _, f := range folds {
 		n := tree[f.From]
 		if f.Count == 1 {
 			gaps(before[n.Record.Seq], n.Depth+1, n.Parent)

@@ -99,7 +99,7 @@ func (p *credentialPage) fill(recs []*record.Record, now int64) {
 	var until, ended int64 // the end that it was given; when it was taken back
 	var endedBy uint64
 	var endedIn string // source whose clock says when
-	said := false // the end that it was given stands in the life already
+	said := false      // the end that it was given stands in the life already
 	expire := func(before int64) {
 		if until != 0 && !said && until < before && (ended == 0 || until < ended) {
 			said = true

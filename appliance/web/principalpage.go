@@ -18,7 +18,7 @@ type principalPage struct {
 	Page
 	Types   []countLink
 	Contain string
-	Parts []principalPart
+	Parts   []principalPart
 }
 
 // Page is what the pages about one identifier share.
@@ -63,12 +63,18 @@ var principalParts = []struct {
 	facets      []facetOf
 }{
 	{"Asked", "asked for", record.RequesterID, []facetOf{
-		{"By way of", record.ExecutorID, nil}, {"Tool", record.ActionTool, nil}, {"Outcome", record.OutcomeStatus, nil},
-		{"Finding", record.Findings, nil}, {"How surely", record.RequesterAssurance, nil},
+		{"By way of", record.ExecutorID, nil},
+		{"Tool", record.ActionTool, nil},
+		{"Outcome", record.OutcomeStatus, nil},
+		{"Finding", record.Findings, nil},
+		{"How surely", record.RequesterAssurance, nil},
 	}},
 	{"Acted", "executed", record.ExecutorID, []facetOf{
-		{"For", record.RequesterID, nil}, {"Tool", record.ActionTool, nil}, {"Outcome", record.OutcomeStatus, nil},
-		{"Finding", record.Findings, nil}, {"Credential", record.CredentialID, credentialURL},
+		{"For", record.RequesterID, nil},
+		{"Tool", record.ActionTool, nil},
+		{"Outcome", record.OutcomeStatus, nil},
+		{"Finding", record.Findings, nil},
+		{"Credential", record.CredentialID, credentialURL},
 	}},
 	{"Approved", "approved", record.ApprovalApprover, []facetOf{
 		{"For", record.RequesterID, nil}, {"By way of", record.ExecutorID, nil}, {"Status", record.ApprovalStatus, nil}, {"Finding", record.Findings, nil},
@@ -191,9 +197,9 @@ func (s *Server) seen(ctx context.Context, a *asked, p *Page) error {
 		}
 		for _, r := range page.Records[:min(1, len(page.Records))] {
 			if order == index.OldestFirst {
-				p.First, p.FirstHref = clockText(index.When(r)), "/records/"+idOf(r)
+				p.First, p.FirstHref = clockText(r.Received), "/records/"+idOf(r)
 			} else {
-				p.Last, p.LastHref = clockText(index.When(r)), "/records/"+idOf(r)
+				p.Last, p.LastHref = clockText(r.Received), "/records/"+idOf(r)
 			}
 		}
 	}
