@@ -227,8 +227,8 @@ func (c *chainAnswer) draw(tree []index.Node) []string {
 	for i, f := range folds {
 		n := tree[f.From]
 		stem := ""
-		for d := 1; d < min(n.Depth, maxIndent); d++ {
-			stem += stems[d]
+		if d := min(n.Depth, maxIndent); d > 1 {
+			stem = strings.Join(stems[1:d], "")
 		}
 		branch, next := "", ""
 		if n.Depth > 0 {
@@ -256,10 +256,7 @@ func (c *chainAnswer) draw(tree []index.Node) []string {
 			out = append(out, stem+next+"├╌ "+g)
 		}
 	}
-	for _, g := range last {
-		out = append(out, g)
-	}
-	return out
+	return append(out, last...)
 }
 
 func gapBranch(depth int) string {
