@@ -40,7 +40,6 @@ type chainPage struct {
 	MoreAgents int
 	Outcomes   []countLink
 	Findings   []countLink
-	Contain    string
 	Reviewed   string
 	ReviewedBy []string
 	Merged     int
@@ -115,7 +114,7 @@ func newChainPage(c *index.Chain, v url.Values) chainPage {
 	first := c.Records[0]
 	p := chainPage{
 		ID: idOf(first), Seq: uintText(c.Root), Gone: first.Seq != c.Root, Records: len(c.Records), Truncated: c.Truncated,
-		Merged: len(c.Merged), JSON: "/api/v1/chains/" + idOf(first), Contain: "/contain/" + idOf(first),
+		Merged: len(c.Merged), JSON: "/api/v1/chains/" + idOf(first),
 	}
 	from, to := c.Span()
 	p.When, p.Took = clockText(from), spanText(to-from)

@@ -95,7 +95,7 @@ func TestChainPage(t *testing.T) {
 	for _, want := range []string{
 		`alice@example.com</bdi></a> asked`, `authenticated</b> through <a href="/records/` + record.FormatID(f.recs[0].ID) + `">record 0</a>`,
 		`the other half is missing</b>`, `the other half did not arrive`, `>77</a> added evidence`, `read-only v17`,
-		`href="/contain/` + record.FormatID(f.recs[0].ID) + `"`, `not reviewed`, `4.00 s`, `/principals?id=reader-agent`, `called by <span class="dim">propagated context`,
+		`not reviewed`, `4.00 s`, `/principals?id=reader-agent`, `called by <span class="dim">propagated context`,
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q on the page", want)

@@ -28,7 +28,6 @@ type credentialPage struct {
 	Count                  int
 	Cut                    bool
 	Href                   string // the search for its records
-	Contain                string
 	Life                   []lifeRow
 }
 
@@ -77,7 +76,6 @@ func (s *Server) credentialOf(ctx context.Context, id, tenant string) (*credenti
 		return nil, err
 	}
 	p := &credentialPage{Page: Page{ID: id, Tenant: tenant}, Href: searchURL(a.Q, "", "", index.OldestFirst)}
-	p.Contain = "/contain/" + pathSegment(id)
 	req := a.Request
 	req.Order, req.Limit = index.OldestFirst, maxCredentialRecords
 	page, err := s.ledger.Search(ctx, req)

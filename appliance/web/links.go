@@ -97,6 +97,3 @@ func aboutURL(path, id, tenant string) string {
 	}
 	return path + "?" + v.Encode()
 }
-
-// pathSegment writes s so that it is one segment of a path.
-func pathSegment(s string) string { return url.PathEscape(s) }

@@ -16,9 +16,8 @@ import (
 // principalPage is what is recorded of one principal, in each of its parts.
 type principalPage struct {
 	Page
-	Types   []countLink
-	Contain string
-	Parts   []principalPart
+	Types []countLink
+	Parts []principalPart
 }
 
 // Page is what the pages about one identifier share.
@@ -117,7 +116,7 @@ func (s *Server) pagePrincipal(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) principalOf(ctx context.Context, id, tenant string) (*principalPage, error) {
-	p := &principalPage{Page: Page{ID: id, Tenant: tenant}, Contain: "/contain/" + pathSegment(id)}
+	p := &principalPage{Page: Page{ID: id, Tenant: tenant}}
 	types := map[string]uint64{}
 	var clauses []string
 	for _, part := range principalParts {

@@ -22,7 +22,8 @@ const maxAskers = 64
 // Askers lists who asked for what the records of one chain show, by the rules of
 // the [Linker]: what records state of a requester counts before who acted by
 // themselves, and those who approved or revoked did not ask. One is the requester
-// of all; of several nobody can be said to be the one.
+// of all; of several nobody can be said to be the one. A directory's number and a
+// name are two, unless a record shows that they are one.
 func Askers(rows []*record.Record) []Asker {
 	p := people{seed: maphash.MakeSeed(), now: make(map[uint64]*who)}
 	type named struct {
@@ -34,7 +35,7 @@ func Askers(rows []*record.Record) []Asker {
 	put := func(list []named, r *record.Record, w *who, assurance string) []named {
 		n := named{Asker{r.Seq, w.typ, w.id, w.name, w.issuer, assurance}, w, assurance == record.Correlated}
 		for i, have := range list {
-			if !same(have.who, w) {
+			if !surely(have.who, w) {
 				continue
 			}
 			if have.linked && !n.linked || have.linked == n.linked && w.rank > have.who.rank {
@@ -53,6 +54,9 @@ func Askers(rows []*record.Record) []Asker {
 			continue
 		}
 		if w := p.requesterOf(r); w != nil {
+			if besideCredential(r, w) {
+				continue
+			}
 			stated = put(stated, r, w, r.Get(record.RequesterAssurance))
 			person = person || w.typ == record.Person
 		} else if w := p.actorOf(r); w != nil && w.id != "" {
@@ -73,4 +77,26 @@ func Askers(rows []*record.Record) []Asker {
 		out = append(out, n.Asker)
 	}
 	return out
+}
+
+// besideCredential reports whether the requester is only claimed, by whoever used a
+// credential and without a trace to stand on: that is said of the record alone.
+func besideCredential(r *record.Record, w *who) bool {
+	if w.rank >= rankProven || !w.asserted {
+		return false
+	}
+	for _, f := range [...]record.Field{record.ChainTraceID, record.ChainTaskID, record.ChainConversationID} {
+		if !empty(r.Get(f)) {
+			return false
+		}
+	}
+	if !empty(r.Get(record.CredentialID)) && r.Get(record.CredentialEventOp) == "" {
+		return true
+	}
+	for _, d := range r.DelegationList() {
+		if !empty(d.Credential) {
+			return true
+		}
+	}
+	return false
 }

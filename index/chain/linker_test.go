@@ -208,6 +208,18 @@ func TestTwoPeopleInOneTraceAreAmbiguous(t *testing.T) {
 	w.want(early, "", a, record.LinkAmbiguous)
 }
 
+// A directory's number and a name in one trace may be two people: nobody is named by the trace.
+func TestANumberBesideANameNamesNobody(t *testing.T) {
+	w := newWorld(t, Options{})
+	number := w.rec("requester.id=720550ee-58c0-4a0d-a592-a7d1713538db", "requester.type=person", "requester.assurance=authenticated", "executor.id=gw", "executor.type=agent", "chain.trace_id="+trace1)
+	name := w.rec("requester.id=xena@example.com", "requester.type=person", "requester.assurance=authenticated", "executor.id=d", "executor.type=agent", "chain.trace_id="+trace1)
+	call := w.rec("executor.id=v", "executor.type=workload", "chain.trace_id="+trace1)
+	w.feed(number)
+	w.feed(name)
+	w.feed(call)
+	w.want(call, "", number, record.LinkAmbiguous)
+}
+
 func TestCredentialCarriesTheRequester(t *testing.T) {
 	w := newWorld(t, Options{})
 	issue := w.rec("requester.id=alice@example.com", "requester.type=person", "executor.id=agent-a", "executor.type=agent",

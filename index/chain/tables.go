@@ -115,12 +115,12 @@ func (c *chain) find() *chain {
 func (c *chain) supplies(w *who, seq uint64) bool {
 	switch {
 	case c.who == nil || w.rank > c.who.rank:
-		if c.who != nil && c.who.rank >= rankStated && !same(c.who, w) {
+		if c.who != nil && c.who.rank >= rankStated && !surely(c.who, w) {
 			c.doubt(c.who, c.whoSeq)
 		}
 		c.who, c.whoSeq = w, seq
 		return true
-	case w.rank < c.who.rank || same(c.who, w):
+	case w.rank < c.who.rank || surely(c.who, w):
 	default:
 		c.doubt(w, seq)
 	}
@@ -129,7 +129,7 @@ func (c *chain) supplies(w *who, seq uint64) bool {
 
 func (c *chain) doubt(w *who, seq uint64) {
 	for _, o := range c.others {
-		if same(o.who, w) {
+		if surely(o.who, w) {
 			return
 		}
 	}
