@@ -289,7 +289,8 @@ func (l *Ledger) sequence() {
 				break more
 			}
 		}
-		if l.segRows >= l.opts.SegmentRows || l.rollSoon.Swap(false) {
+		// A group without rows is not written, and so it begins no segment.
+		if rows > 0 && (l.segRows >= l.opts.SegmentRows || l.rollSoon.Swap(false)) {
 			g.roll = true
 			l.segRows = 0
 			_, _ = rand.Read(l.segKey[:]) // never fails (crypto/rand)
