@@ -82,7 +82,7 @@ func hostNames(names ...string) []string {
 // meet opens and closes sessions.
 func (h *hosts) meet(l *Linker, m *member) {
 	r := m.r
-	state := mark(r, "session")
+	state := m.session
 	if state == "" || r.Get(record.OutcomeStatus) == record.Denied || r.Get(record.OutcomeStatus) == record.Failure {
 		return
 	}

@@ -74,6 +74,8 @@ type member struct {
 	own       *who   // requester or person that the record itself shows
 	stated    bool   // own is the record's requester
 	exec      uint64 // hash of the executor
+	half      half
+	session   string // start or end of a privileged session
 	aside     bool   // own has a part in the chain, and is not who asked
 
 	to     uint64 // the record it hangs on by identifier
@@ -212,7 +214,8 @@ func (l *Linker) meet(m *member) {
 	if id := r.Get(record.ExecutorID); id != "" {
 		m.exec = maphash.String(l.seed, id)
 	}
-	half := halfOf(r)
+	m.half, m.session = marksOf(r)
+	half := m.half
 
 	trace := r.Get(record.ChainTraceID)
 	if empty(trace) {
@@ -339,7 +342,7 @@ func (l *Linker) tie(m *member) {
 
 // renew tells the record's span who asked, for its children to come.
 func (l *Linker) renew(m *member, span string) {
-	if !m.r.Has(record.RequesterID) {
+	if m.own != nil || !m.r.Has(record.RequesterID) {
 		return
 	}
 	trace := m.r.Get(record.ChainTraceID)
@@ -424,13 +427,21 @@ func (l *Linker) tieRetry(m *member, e *evidence) {
 	if target == "" && tool == "" {
 		return
 	}
-	k := mix(l.key(spaceFailed, m.exec+m.c.root, op) ^ maphash.String(l.seed, target) ^ mix(maphash.String(l.seed, tool)))
-	was, ok := l.ids.get(k)
-	if ok && was.seq < r.Seq && halfOf(r) != halfResponse && halfOf(r) != halfResult {
-		e.link(r, record.Link{To: was.seq, Relation: RetryOf, Method: Identifier})
-	}
+	failed := false
 	switch r.Get(record.OutcomeStatus) {
 	case record.Failure, record.Denied:
+		failed = true
+	}
+	if !failed && !m.c.failed {
+		return // as nearly everywhere
+	}
+	k := mix(l.key(spaceFailed, m.exec+m.c.root, op) ^ maphash.String(l.seed, target) ^ mix(maphash.String(l.seed, tool)))
+	was, ok := l.ids.get(k)
+	if ok && was.seq < r.Seq && m.half != halfResponse && m.half != halfResult {
+		e.link(r, record.Link{To: was.seq, Relation: RetryOf, Method: Identifier})
+	}
+	if failed {
+		m.c.failed = true
 		l.ids.put(k, ref{m.c, r.Seq, nil})
 	}
 }

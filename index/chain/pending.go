@@ -57,7 +57,7 @@ func (l *Linker) expect(m *member) {
 		c.seq, c.tenant, c.c = r.Seq, l.people.text(r.Get(record.ContextTenant)), m.c
 		l.expectAt(r.Received, c)
 	}
-	if h := halfOf(r); h == halfRequest || h == halfCall {
+	if h := m.half; h == halfRequest || h == halfCall {
 		if k, ok := l.pairKey(m, h); ok {
 			at(check{kind: checkHalf, key: k})
 		}

@@ -121,22 +121,15 @@ func newPeople() people {
 }
 
 func (p *people) intern(w who) *who {
-	var h maphash.Hash
-	h.SetSeed(p.seed)
-	for _, s := range [...]string{w.id, w.typ, w.kind, w.name, w.issuer, w.tenant} {
-		_, _ = h.WriteString(s)
-		_ = h.WriteByte(0xff)
-	}
-	_ = h.WriteByte(w.rank)
+	k := maphash.String(p.seed, w.id) + uint64(w.rank)*0x9e3779b97f4a7c15 + uint64(len(w.name)+len(w.issuer)<<8)
 	if w.asserted {
-		_ = h.WriteByte(1)
+		k = ^k
 	}
-	k := h.Sum64()
-	if have := p.now[k]; have != nil && have.id == w.id {
+	if have := p.now[k]; have != nil && *have == w {
 		return have
 	}
 	have := p.old[k]
-	if have == nil || have.id != w.id {
+	if have == nil || *have != w {
 		have = &who{
 			strings.Clone(w.id), strings.Clone(w.typ), strings.Clone(w.kind), strings.Clone(w.name),
 			strings.Clone(w.issuer), strings.Clone(w.tenant), w.asserted, w.rank,

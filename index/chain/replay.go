@@ -95,6 +95,7 @@ func (p *Replay) record(r *record.Record) {
 	case record.Failure, record.Denied:
 		k := mix(l.key(spaceFailed, m.exec+c.root, r.Get(record.ActionOperation)) ^
 			maphash.String(l.seed, r.Get(record.TargetID)) ^ mix(maphash.String(l.seed, r.Get(record.ActionTool))))
+		c.failed = true
 		l.ids.put(k, ref{c, r.Seq, nil})
 	}
 	l.expect(m)

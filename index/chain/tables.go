@@ -77,6 +77,7 @@ type chain struct {
 	size    uint32
 	sealed  bool // its root is a row that was there before this batch
 	unnamed bool // others is not empty and the guided rows were told
+	failed  bool // something in it failed, and may be tried again
 }
 
 type supply struct {
@@ -161,6 +162,7 @@ func join(a, b *chain) *chain {
 		a.doubt(o.who, o.seq)
 	}
 	a.unnamed = a.unnamed || b.unnamed
+	a.failed = a.failed || b.failed
 	a.waiting = bounded(a.waiting, b.waiting, maxWaiting)
 	a.guided = bounded(a.guided, b.guided, maxWaiting)
 	a.agents = bounded(a.agents, b.agents, maxAgents)

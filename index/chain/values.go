@@ -39,28 +39,25 @@ const (
 	halfResult
 )
 
-// mark is the value of the attribute "name=value", "" when there is none.
-func mark(r *record.Record, name string) (value string) {
+// marksOf reads what decoders mark as attributes: which half of a pair the record
+// is, and whether a privileged session begins or ends with it.
+func marksOf(r *record.Record) (h half, session string) {
 	r.Elements(record.Attributes, func(v, _ string) bool {
-		if len(v) > len(name) && v[:len(name)] == name && v[len(name)] == '=' {
-			value = v[len(name)+1:]
-			return false
+		switch v {
+		case "half=request":
+			h = halfRequest
+		case "half=response":
+			h = halfResponse
+		case "half=call":
+			h = halfCall
+		case "half=result":
+			h = halfResult
+		case "session=start":
+			session = "start"
+		case "session=end":
+			session = "end"
 		}
 		return true
 	})
-	return value
-}
-
-func halfOf(r *record.Record) half {
-	switch mark(r, "half") {
-	case "request":
-		return halfRequest
-	case "response":
-		return halfResponse
-	case "call":
-		return halfCall
-	case "result":
-		return halfResult
-	}
-	return halfNone
+	return h, session
 }

@@ -15,6 +15,7 @@ func agentCore() format {
 	return format{
 		name: "agentcore", product: "Amazon Bedrock AgentCore", issuer: "agentcore",
 		shape: shapeJSON,
+		keys:  []string{"resource_arn"},
 		match: func(e *event) bool {
 			t, o := &e.doc, e.root
 			arn := t.get(o, "resource_arn")

@@ -45,6 +45,9 @@ func newRegistry(opts Options, formats []format) (*Registry, error) {
 	if g.clock == nil {
 		g.clock = time.Now
 	}
+	for i := range g.formats {
+		g.formats[i].has = keysOf(g.formats[i].keys)
+	}
 	names := make(map[string]bool)
 	for i := range opts.Mappings {
 		m, err := compileMapping(&opts.Mappings[i])

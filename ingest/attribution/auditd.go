@@ -31,6 +31,7 @@ func auditdJSON() format {
 	return format{
 		name: "auditd", product: "Linux Audit", issuer: "auditd",
 		shape:  shapeJSON,
+		keys:   []string{"ID", "sequence", "auditd"},
 		match:  func(e *event) bool { return e.laurel() || e.goAudit() || e.auditbeat() },
 		decode: decodeAuditJSON,
 	}

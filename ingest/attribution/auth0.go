@@ -15,6 +15,7 @@ func auth0() format {
 	return format{
 		name: "auth0", product: "Auth0", issuer: "auth0",
 		shape: shapeJSON,
+		keys:  []string{"type", "data", "detail", "logs"},
 		match: func(e *event) bool {
 			_, ok := e.auth0Place(e.root)
 			return ok || e.pinned() && e.doc.get(e.root, "type") != 0

@@ -15,6 +15,7 @@ func azureActivity() format {
 	return format{
 		name: "azure_activity", product: "Azure Activity Log", issuer: "entra",
 		shape: shapeJSON,
+		keys:  []string{"operationName", "records", "value"},
 		match: matchActivity, decode: decodeActivity, list: azureList(matchActivity),
 		guide: activityGuide,
 	}

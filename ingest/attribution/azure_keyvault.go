@@ -14,6 +14,7 @@ func azureKeyVault() format {
 	return format{
 		name: "azure_keyvault", product: "Azure Key Vault", issuer: "entra",
 		shape: shapeJSON,
+		keys:  []string{"operationName", "records", "value"},
 		match: matchKeyVault, decode: decodeKeyVault, list: azureList(matchKeyVault),
 		guide: keyVaultGuide,
 	}

@@ -16,6 +16,7 @@ func cedar() format {
 	return format{
 		name: "cedar", product: "Cedar", issuer: "cedar",
 		shape: shapeJSON,
+		keys:  []string{"principal", "request", "authorization_request", "log_kind"},
 		match: func(e *event) bool {
 			if e.src.Format == "cedar" {
 				return e.doc.kindOf(e.root) == kindObject

@@ -16,6 +16,7 @@ func cloudTrail() format {
 	return format{
 		name: "cloudtrail", product: "AWS CloudTrail", issuer: "aws",
 		shape:  shapeJSON,
+		keys:   []string{"eventSource", "eventID", "Records"},
 		match:  func(e *event) bool { return e.isCloudTrail(e.root) },
 		decode: decodeCloudTrail,
 		list:   cloudTrailList,

@@ -47,6 +47,7 @@ func conjurJSON() format {
 	return format{
 		name: "conjur", product: "Conjur", issuer: "conjur",
 		shape: shapeJSON,
+		keys:  []string{"auth@43868", "action@43868", "subject@43868"},
 		match: func(e *event) bool {
 			return e.doc.get(e.root, "auth@43868") != 0 || e.doc.get(e.root, "action@43868") != 0 || e.doc.get(e.root, "subject@43868") != 0
 		},

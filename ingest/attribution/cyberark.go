@@ -30,6 +30,7 @@ func cyberArkJSON() format {
 	return format{
 		name: "cyberark", product: "CyberArk Vault", issuer: "cyberark",
 		shape: shapeJSON,
+		keys:  []string{"syslog", "audit_record", "MessageID"},
 		match: func(e *event) bool { return e.vaultRecord() != "" },
 		decode: func(e *event) {
 			e.noDecide = true

@@ -15,6 +15,7 @@ func cyberArkCloud() format {
 	return format{
 		name: "cyberark", product: "CyberArk", issuer: "cyberark",
 		shape: shapeJSON,
+		keys:  []string{"auditCode", "auditType", "EventType", "policyName", "lastEventComputerName", "administrator", "data"},
 		match: func(e *event) bool { return e.cyCloudKind() != 0 },
 		decode: func(e *event) {
 			e.noDecide = true

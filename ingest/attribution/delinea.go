@@ -61,6 +61,7 @@ func delineaJSON() format {
 	return format{
 		name: "delinea", product: "Delinea Platform", issuer: "delinea",
 		shape: shapeJSON,
+		keys:  []string{"eventMessageId", "Event type"},
 		match: func(e *event) bool {
 			t, o := &e.doc, e.root
 			return t.get(o, "eventMessageId") != 0 && t.get(o, "eventType") != 0 || t.get(o, "Event type") != 0 && t.get(o, "Initiated by") != 0

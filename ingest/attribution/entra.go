@@ -15,6 +15,7 @@ func entra() format {
 	return format{
 		name: "entra", product: "Microsoft Entra ID", issuer: "entra",
 		shape: shapeJSON,
+		keys:  []string{"category", "activityDateTime", "createdDateTime", "riskEventType", "riskLastUpdatedDateTime", "signInActivityId", "records", "value"},
 		match: matchEntra, decode: decodeEntra, list: azureList(matchEntra),
 		guide: entraGuide,
 	}

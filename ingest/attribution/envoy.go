@@ -24,6 +24,7 @@ func envoyJSON() format {
 	return format{
 		name: "envoy", product: "Envoy", issuer: "envoy",
 		shape: shapeJSON,
+		keys:  []string{"response_flags", "response_code_details"},
 		match: func(e *event) bool {
 			t, o := &e.doc, e.root
 			if e.pinned() {

@@ -15,6 +15,11 @@ type format struct {
 	issuer  string // who proves its principals, for AuthoritativeFor beside name; may be ""
 	shape   shape  // what the payload must be before match is asked
 
+	// keys are members of which an event, or the object that a list of events stands
+	// in, has at least one at its top. A format that has keys is only asked for
+	// objects with one of them, unless it is pinned. May be nil: asked always.
+	keys []string
+	has  keySet // keys
 	// match looks at the payload, quickly: it is asked for most lines.
 	match func(e *event) bool
 	// decode fills the record. It cannot fail: what it does not understand it leaves out.
@@ -99,8 +104,13 @@ func (e *event) choose() (*format, *mapping) {
 			return nil, m
 		}
 	}
+	object := json && e.top == root && e.doc.kindOf(root) == kindObject
 	for i := range e.g.formats {
-		if f := &e.g.formats[i]; !f.general && e.takes(f, json) {
+		f := &e.g.formats[i]
+		if f.general || json != (f.shape == shapeJSON) || object && f.keys != nil && !f.has.any(&e.doc.top) {
+			continue
+		}
+		if e.takes(f, json) {
 			return f, nil
 		}
 	}

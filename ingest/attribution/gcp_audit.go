@@ -15,6 +15,7 @@ func gcpAudit() format {
 	return format{
 		name: "gcp_audit", product: "Google Cloud", issuer: "google",
 		shape:  shapeJSON,
+		keys:   []string{"protoPayload", "jsonPayload", "protopayload_auditlog", "@type", "entries"},
 		match:  func(e *event) bool { return e.gcpPayload() != gcpNone },
 		decode: decodeGCP,
 		list: func(e *event) int32 {

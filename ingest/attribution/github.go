@@ -15,6 +15,7 @@ func gitHub() format {
 	return format{
 		name: "github", product: "GitHub", issuer: "github",
 		shape:  shapeJSON,
+		keys:   []string{"github_request_id", "action"},
 		match:  func(e *event) bool { return e.isGitHub() },
 		decode: decodeGitHub,
 		list: func(e *event) int32 {

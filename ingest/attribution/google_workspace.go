@@ -16,6 +16,7 @@ func googleWorkspace() format {
 	return format{
 		name: "google_workspace", product: "Google Workspace", issuer: "google",
 		shape: shapeJSON,
+		keys:  []string{"id", "items"},
 		match: func(e *event) bool {
 			return e.isWorkspace() || e.src.Format == "google_workspace" && e.gcpPayload() != gcpNone
 		},

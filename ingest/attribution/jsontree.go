@@ -54,8 +54,8 @@ type tree struct {
 	dup    int32  // the first node with a duplicate key
 	flaw   string // the first fault that parsing could go on behind
 	flawAt int
-	top    [4]uint64 // which keys the root may have, a filter for detection
-	ctl    bool      // look for raw control characters in strings
+	top    keySet // which keys the root may have, a filter for detection
+	ctl    bool   // look for raw control characters in strings
 	seed   maphash.Seed
 
 	table []slot // hash table of the duplicate check
@@ -84,7 +84,7 @@ func (t *tree) note(at int, what string) {
 
 // empty makes the tree one of nothing, in which every pointer leads nowhere.
 func (t *tree) empty() {
-	t.src, t.keys, t.err, t.at, t.dup, t.flaw, t.flawAt, t.top = nil, t.keys[:0], "", 0, 0, "", 0, [4]uint64{}
+	t.src, t.keys, t.err, t.at, t.dup, t.flaw, t.flawAt, t.top = nil, t.keys[:0], "", 0, 0, "", 0, keySet{}
 	t.nodes = append(t.nodes[:0], node{}, node{})
 }
 
@@ -95,7 +95,7 @@ func (t *tree) parse(src []byte, ctl bool) {
 		t.nodes = nil // one huge line must not keep its memory for ever
 	}
 	t.src, t.keys, t.err, t.at, t.dup, t.ctl = src, t.keys[:0], "", 0, 0, ctl
-	t.flaw, t.flawAt, t.top = "", 0, [4]uint64{}
+	t.flaw, t.flawAt, t.top = "", 0, keySet{}
 	t.nodes = append(t.nodes[:0], node{}, node{})
 	var stack [maxDepth]frame
 	depth := t.values(stack[:])
@@ -261,6 +261,22 @@ member:
 		f.last = cur
 		goto value
 	}
+}
+
+// keySet is a set of names, as one bit each: different names may share one.
+type keySet [4]uint64
+
+func keysOf(names []string) (s keySet) {
+	for _, n := range names {
+		word, bit := keyBit(n)
+		s[word] |= bit
+	}
+	return s
+}
+
+// any reports whether a name of both sets may be the same; if not, none is.
+func (s *keySet) any(o *keySet) bool {
+	return s[0]&o[0]|s[1]&o[1]|s[2]&o[2]|s[3]&o[3] != 0
 }
 
 // keyBit is the place of a key in tree.top.

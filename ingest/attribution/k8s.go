@@ -12,6 +12,7 @@ func k8sAudit() format {
 	return format{
 		name: "k8s_audit", product: "Kubernetes", issuer: "kubernetes",
 		shape: shapeJSON,
+		keys:  []string{"auditID", "items"},
 		match: func(e *event) bool {
 			t, o := &e.doc, e.root
 			return t.get(o, "auditID") != 0 && t.get(o, "stage") != 0 && (t.get(o, "verb") != 0 || t.get(o, "requestURI") != 0)

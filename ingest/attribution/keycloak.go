@@ -39,6 +39,7 @@ func keycloakJSON() format {
 	return format{
 		name: "keycloak", product: "Keycloak", issuer: "keycloak",
 		shape: shapeJSON,
+		keys:  []string{"realmId", "loggerName"},
 		match: func(e *event) bool {
 			t, o := &e.doc, e.root
 			if t.get(o, "realmId") != 0 && (t.get(o, "type") != 0 && (t.get(o, "clientId") != 0 || t.get(o, "ipAddress") != 0) || t.get(o, "operationType") != 0) {

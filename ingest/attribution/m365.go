@@ -15,6 +15,7 @@ func m365() format {
 	return format{
 		name: "m365", product: "Microsoft 365", issuer: "entra",
 		shape: shapeJSON,
+		keys:  []string{"CreationTime", "records", "value"},
 		match: matchM365, decode: decodeM365, list: azureList(matchM365),
 		guide: m365Guide,
 	}

@@ -76,6 +76,7 @@ func mcpJSON() format {
 	return format{
 		name: "mcp_gateway", product: "MCP gateway", issuer: "mcp_gateway",
 		shape: shapeJSON,
+		keys:  append([]string{"mcp", "ai", "PortalID", "mcp_method", "gateway"}, mcpKeys[:]...),
 		match: func(e *event) bool {
 			t, o := &e.doc, e.root
 			if e.pinned() && t.kindOf(o) == kindObject {

@@ -16,6 +16,7 @@ func ocsf() format {
 	return format{
 		name: "ocsf", product: "OCSF", issuer: "ocsf",
 		shape: shapeJSON,
+		keys:  []string{"class_uid"},
 		match: func(e *event) bool {
 			t, o := &e.doc, e.root
 			if t.get(o, "class_uid") == 0 {

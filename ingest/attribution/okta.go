@@ -14,6 +14,7 @@ func okta() format {
 	return format{
 		name: "okta", product: "Okta", issuer: "okta",
 		shape: shapeJSON,
+		keys:  []string{"eventType", "detail", "data", "Records"},
 		match: func(e *event) bool {
 			return e.oktaEvent(e.root) || e.oktaEvent(e.doc.find(e.root, "/detail")) || e.pinned() && e.doc.get(e.root, "eventType") != 0
 		},

@@ -18,6 +18,7 @@ func opa() format {
 	return format{
 		name: "opa", product: "Open Policy Agent", issuer: "opa",
 		shape: shapeJSON,
+		keys:  []string{"type", "decision_id"},
 		match: func(e *event) bool { return e.isOPA(e.root) },
 		list: func(e *event) int32 {
 			if c := e.doc.first(root); e.doc.kindOf(root) == kindArray && c != 0 && e.isOPA(c) {

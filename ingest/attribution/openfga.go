@@ -14,6 +14,7 @@ func openFGA() format {
 	return format{
 		name: "openfga", product: "OpenFGA", issuer: "openfga",
 		shape: shapeJSON,
+		keys:  []string{"grpc_service", "msg"},
 		match: func(e *event) bool {
 			t, o := &e.doc, e.root
 			if bytes.HasPrefix(e.value(t.get(o, "grpc_service")), []byte("openfga.v1.")) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"slices"
 	"strings"
 
 	"custody/ingest/record"
@@ -88,12 +89,24 @@ var flatNames = [...]string{
 	"attributes.gen_ai.operation.name", "attributes.gen_ai.system", "traceloop.span.kind", "openinference.span.kind", "event.name",
 }
 
+// otelNames are the members by which mayBeOTel knows an event.
+var otelNames = func() keySet {
+	names := slices.Clone(flatNames[:])
+	for _, p := range tagPlaces[1:8] {
+		names = append(names, p.pointer[1:])
+	}
+	return keysOf(names)
+}()
+
 // mayBeOTel is the cheap question before the attributes are read.
 func (e *event) mayBeOTel() bool {
 	if len(e.around) > 0 {
 		return true
 	}
 	t, o := &e.doc, e.root
+	if o == root && !otelNames.any(&t.top) {
+		return false
+	}
 	for _, p := range tagPlaces[1:8] {
 		if t.get(o, p.pointer[1:]) != 0 {
 			return true

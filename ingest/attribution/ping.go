@@ -14,6 +14,7 @@ func pingOne() format {
 	return format{
 		name: "ping", product: "Ping Identity", issuer: "ping",
 		shape: shapeJSON,
+		keys:  []string{"action", "event", "eventName", "_embedded"},
 		match: func(e *event) bool {
 			return e.pingActivity(e.root) || e.pingActivity(e.doc.find(e.root, "/event")) || e.pingAM(e.root) ||
 				e.pinned() && e.doc.find(e.root, "/action/type") != 0

@@ -12,6 +12,7 @@ func slack() format {
 	return format{
 		name: "slack", product: "Slack", issuer: "slack",
 		shape:  shapeJSON,
+		keys:   []string{"date_create", "entries"},
 		match:  func(e *event) bool { return e.isSlack() },
 		decode: decodeSlack,
 		list: func(e *event) int32 {

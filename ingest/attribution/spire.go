@@ -14,6 +14,7 @@ func spire() format {
 	return format{
 		name: "spire", product: "SPIRE", issuer: "spire",
 		shape: shapeJSON,
+		keys:  []string{"msg"},
 		match: func(e *event) bool {
 			t, o := &e.doc, e.root
 			return t.get(o, "msg") != 0 && e.spireLine(func(key string) bool { return t.get(o, key) != 0 })

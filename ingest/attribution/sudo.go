@@ -45,6 +45,7 @@ func sudoJSON() format {
 	return format{
 		name: "sudo", product: "sudo", issuer: "sudo",
 		shape: shapeJSON,
+		keys:  []string{"sudo"},
 		match: func(e *event) bool {
 			n := e.doc.get(e.root, "sudo")
 			return n != 0 && sudoEvent(&e.doc, n) != ""

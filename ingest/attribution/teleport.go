@@ -15,6 +15,7 @@ func teleport() format {
 	return format{
 		name: "teleport", product: "Teleport", issuer: "teleport",
 		shape:  shapeJSON,
+		keys:   []string{"event", "events"},
 		match:  func(e *event) bool { return e.teleportEvent(e.root) || e.pinned() && e.doc.get(e.root, "event") != 0 },
 		decode: decodeTeleport,
 		list: func(e *event) int32 {

@@ -13,6 +13,7 @@ func vaultAudit() format {
 	return format{
 		name: "vault", product: "Vault", issuer: "vault",
 		shape: shapeJSON,
+		keys:  []string{"request"},
 		match: func(e *event) bool {
 			t, o := &e.doc, e.root
 			req := t.get(o, "request")
